@@ -1,0 +1,51 @@
+// What every bind_*.cpp shares: array types, scratch memory, and how an algorithm is run.
+#pragma once
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "group.cuh"
+#ifdef JETPOSE_LANES
+#include "lanes.hpp"
+#endif
+
+namespace nb = nanobind;
+
+namespace jetpose {
+
+// Arrays are checked here once more (dtype, dimensions, C order, CPU); the Python wrappers give the readable errors.
+template <class T, int dims>
+using Array = nb::ndarray<T, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
+
+// Scratch memory of the calling thread, kept between calls: nothing is allocated once the largest case has run.
+// Contents are undefined; T must need no construction. `slot` tells apart the arrays that one call needs.
+template <class T, int slot = 0>
+T* scratch(std::size_t count) {
+  thread_local std::vector<T> memory;
+  if (memory.size() < count) memory.resize(count);
+  return memory.data();
+}
+
+// Runs body(group) without the GIL. Release builds have one lane; tests build with JETPOSE_LANES > 1.
+template <class Body>
+void run(Body&& body) {
+  nb::gil_scoped_release released;
+#ifdef JETPOSE_LANES
+  run_lanes(JETPOSE_LANES, std::forward<Body>(body));
+#else
+  body(SerialGroup{});
+#endif
+}
+
+inline void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+void bind_heatmap(nb::module_& m);
+
+}  // namespace jetpose

@@ -1,0 +1,16 @@
+// The extension module: the CPU build of every operation. One bind_*.cpp per operation.
+#include "bind.hpp"
+
+// True where this processor can run the module built for x86-64-v3 (AVX2, FMA, BMI2).
+static bool supports_v3() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+  return false;
+#endif
+}
+
+NB_MODULE(JETPOSE_MODULE, m) {
+  m.def("supports_v3", &supports_v3);
+  jetpose::bind_heatmap(m);
+}

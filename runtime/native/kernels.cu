@@ -1,0 +1,21 @@
+// CUDA entry points: one thin __global__ function per operation, each one block per map, joint or image. The
+// algorithms stand in the headers and are the very ones that the CPU build runs. All names are extern "C".
+#include "group.cuh"
+#include "heatmap.cuh"
+
+using namespace jetpose;
+
+// One block per map: grid.x = N * K; blockDim.x a multiple of 32.
+//   maps (N * K, H, W); out (N * K, 3); scratch: heatmap::scratch_size values per block
+extern "C" __global__ void jetpose_heatmap(const float* maps, heatmap::Params params, float* scratch, float* out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const i64 n = (i64)params.width * params.height;
+  const heatmap::Point point =
+      heatmap::decode(g, params, maps + blockIdx.x * n, scratch + blockIdx.x * heatmap::scratch_size(params));
+  if (g.rank() == 0) {
+    out[3 * blockIdx.x] = point.x;
+    out[3 * blockIdx.x + 1] = point.y;
+    out[3 * blockIdx.x + 2] = point.score;
+  }
+}

@@ -1,0 +1,39 @@
+"""Array types, and the one place that makes an array what the native code takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pose_runtime.errors import DecodeError
+
+FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+ByteArray = NDArray[np.uint8]
+AnyArray = NDArray[Any]
+
+
+def as_maps(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> FloatArray:
+    """`value` as a C-contiguous float32 array; copied only where it is not one already.
+
+    Args:
+        name: what the array is, for the message.
+        value: any real array.
+        shape: wanted shape; None is any size of at least 1.
+
+    Raises:
+        DecodeError: wrong number of dimensions, a wrong or zero size, or no real numbers.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DecodeError(f"{name}: got dtype {array.dtype}, wanted real numbers")
+    wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+    fits = array.ndim == len(shape) and all(
+        n > 0 if want is None else n == want for n, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        raise DecodeError(f"{name}: got shape {array.shape}, wanted {wanted}")
+    return np.ascontiguousarray(array, dtype=np.float32)

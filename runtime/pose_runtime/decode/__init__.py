@@ -1,0 +1,15 @@
+"""From network outputs to people. One module per family; every function also stands alone.
+
+Arrays are C-contiguous float32 (others are copied); coordinates are x, y with the centre of the first pixel at
+(0, 0). A missing keypoint has score 0 and NaN coordinates; nobody found is N = 0.
+"""
+
+from __future__ import annotations
+
+from pose_runtime.decode._common import Decoded, Grid
+from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap
+
+__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap"]
+
+Decoder = HeatmapDecoder
+"""Any family's decoder; a new family adds its struct to this union."""

@@ -1,0 +1,74 @@
+"""One image as a camera or a file gives it, before any conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pose_runtime.arrays import ByteArray
+from pose_runtime.errors import FrameError
+
+PixelFormat = Literal["bgr8", "rgb8", "gray8", "nv12", "yuyv"]
+MAX_SIDE = 16384
+"""Longest side that is taken, in pixels: above 8K and 16K cameras, below what could exhaust memory."""
+
+# format -> (bytes per pixel of the first plane, number of planes)
+_LAYOUT: dict[str, tuple[int, int]] = {"bgr8": (3, 1), "rgb8": (3, 1), "gray8": (1, 1), "nv12": (1, 2), "yuyv": (2, 1)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image; nothing is copied.
+
+    Attributes:
+        planes: one uint8 array per plane, 1-D or of any shape, C-contiguous: rows of `strides[i]` bytes. The last row
+            may end with its last pixel. nv12 has two: luma, then half-height interleaved U, V.
+        format: bgr8, rgb8, gray8, nv12 (4:2:0) or yuyv (4:2:2); YUV is BT.601 in video range, as OpenCV converts it.
+        size_wh: width, height in pixels; nv12 needs both even, yuyv an even width.
+        strides: bytes from one row to the next, one per plane.
+        time_s: capture time of a monotonic clock, or None.
+    """
+
+    planes: tuple[ByteArray, ...]
+    format: PixelFormat
+    size_wh: tuple[int, int]
+    strides: tuple[int, ...]
+    time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in _LAYOUT:
+            raise FrameError(f"frame format: got {self.format!r}, wanted one of {', '.join(_LAYOUT)}")
+        pixel_bytes, planes = _LAYOUT[self.format]
+        width, height = self.size_wh
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+            raise FrameError(f"frame size: got {width} x {height}, wanted 1 to {MAX_SIDE} pixels each way")
+        if (self.format in ("nv12", "yuyv") and width % 2) or (self.format == "nv12" and height % 2):
+            raise FrameError(f"frame size: got {width} x {height}, {self.format} needs even sizes")
+        if len(self.planes) != planes or len(self.strides) != planes:
+            raise FrameError(
+                f"frame planes: got {len(self.planes)} with {len(self.strides)} strides, {self.format} has {planes}"
+            )
+        for i, (plane, stride) in enumerate(zip(self.planes, self.strides, strict=True)):
+            rows = height if i == 0 else height // 2
+            row_bytes = width * pixel_bytes
+            if plane.dtype.name != "uint8" or not plane.flags.c_contiguous:
+                raise FrameError(f"frame plane {i}: wanted contiguous uint8, got {plane.dtype}")
+            if stride < row_bytes:
+                raise FrameError(f"frame plane {i}: got stride {stride}, a row has {row_bytes} bytes")
+            if plane.size < (rows - 1) * stride + row_bytes:
+                raise FrameError(f"frame plane {i}: got {plane.size} bytes, wanted {(rows - 1) * stride + row_bytes}")
+
+    @classmethod
+    def from_image(cls, image: ByteArray, format: PixelFormat = "bgr8", time_s: float | None = None) -> Frame:  # noqa: A002
+        """A frame over a uint8 image (H, W, 3) or, for gray8, (H, W); copied only where it is not contiguous."""
+        if image.dtype.name != "uint8":
+            raise FrameError(f"image: got dtype {image.dtype}, wanted uint8")
+        if format in ("bgr8", "rgb8") and image.ndim == 3 and image.shape[2] == 3:
+            channels = 3
+        elif format == "gray8" and image.ndim == 2:
+            channels = 1
+        else:
+            raise FrameError(f"image: got shape {image.shape}, wanted (H, W, 3) for bgr8 and rgb8, (H, W) for gray8")
+        image = image if image.flags.c_contiguous else image.copy(order="C")
+        height, width = image.shape[:2]
+        return cls((image,), format, (width, height), (width * channels,), time_s)

@@ -1,0 +1,138 @@
+"""What a bundle says of itself: `manifest.json`, typed, versioned, no silent defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from pose_runtime.decode import Decoder
+from pose_runtime.geometry import Resize
+from pose_runtime.skeletons import Skeleton
+
+VERSION = 1
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?$")]
+Text = Annotated[str, Meta(max_length=1000)]
+Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector"]
+GraphRole = Literal["reference", "tensorrt", "cpu_int8"]
+PositiveInt = Annotated[int, Meta(ge=1, le=1 << 40)]
+
+
+class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword-only, unknown keys are errors."""
+
+
+class Weights(_Base, frozen=True, kw_only=True):
+    """Where the weights come from: origin (URL, file name or "random"), licence, SHA-256 of the file they came in."""
+
+    source: Text
+    licence: Text
+    sha256: Sha256
+
+
+class Network(_Base, frozen=True, kw_only=True):
+    """The network: name, weights, number of parameters, multiply-accumulates of one input (convolutions, matmuls)."""
+
+    name: Text
+    weights: Weights
+    parameters: Annotated[int, Meta(ge=0)]
+    macs: Annotated[int, Meta(ge=0)]
+
+
+class Input(_Base, frozen=True, kw_only=True):
+    """The input tensor, float32 or float16 NCHW.
+
+    Attributes:
+        tensor: its name.
+        size_wh: width, height in pixels; (0, 0) where the graph takes any and `resize` computes it (short_side).
+        batch: fixed batch size, or 0 for any.
+        colour: channel order that the network wants.
+        mean, std: value = (pixel - mean) / std per channel of `colour`, pixels 0..255.
+        resize: how a frame becomes the input.
+    """
+
+    tensor: Text
+    size_wh: tuple[Annotated[int, Meta(ge=0, le=8192)], Annotated[int, Meta(ge=0, le=8192)]]
+    batch: Annotated[int, Meta(ge=0, le=1024)]
+    colour: Literal["rgb", "bgr", "gray"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: Resize
+
+
+class Output(_Base, frozen=True, kw_only=True):
+    """Channels first..last-1 of an output tensor, and what they are. Several of one role are in order of the list."""
+
+    tensor: Text
+    role: Role
+    channels: tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=1)]]
+    stride: Annotated[float, Meta(gt=0)]
+
+
+class Accuracy(_Base, frozen=True, kw_only=True):
+    """Measured accuracy of one graph: executor, data, metric (AP in points 0-100), FP32's value and this graph's."""
+
+    executor: Text
+    data: Text
+    metric: Text
+    reference: float
+    value: float
+
+
+class Graph(_Base, frozen=True, kw_only=True):
+    """One ONNX file: its role, precision (fp32, fp16, int8), INT8 share of the MACs, calibration, accuracy."""
+
+    file: FileName
+    precision: Literal["fp32", "fp16", "int8"]
+    int8_mac_share: Annotated[float, Meta(ge=0, le=1)]
+    calibration: Text | None
+    accuracy: tuple[Accuracy, ...]
+
+
+class HeadStatistics(_Base, frozen=True, kw_only=True):
+    """Mean, standard deviation, smallest and largest value of one output tensor."""
+
+    tensor: Text
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+class CheckFrame(_Base, frozen=True, kw_only=True):
+    """One frame of `check/`: a PNG, the FP32 poses on it, and the heads' statistics."""
+
+    file: FileName
+    keypoints: tuple[tuple[tuple[float, float, float] | None, ...], ...]
+    scores: tuple[float, ...]
+    heads: tuple[HeadStatistics, ...]
+
+
+class Check(_Base, frozen=True, kw_only=True):
+    """What any executor must give on the bundle's own frames: OKS of at least `min_oks` per frame."""
+
+    min_oks: Annotated[float, Meta(ge=0, le=1)]
+    frames: tuple[CheckFrame, ...]
+
+
+class Manifest(_Base, frozen=True, kw_only=True):
+    """The whole of `manifest.json`.
+
+    Attributes:
+        version: of this format.
+        jetpose: version of jetpose that wrote it.
+        files: SHA-256 of every file but the manifest.
+    """
+
+    version: int
+    jetpose: Text
+    network: Network
+    input: Input
+    outputs: tuple[Output, ...]
+    skeleton: Skeleton
+    decoder: Decoder
+    graphs: dict[GraphRole, Graph]
+    check: Check
+    files: dict[FileName, Sha256]
