@@ -94,4 +94,3 @@ class Geometry:
         x, y = keypoints[..., 0].astype(float), keypoints[..., 1].astype(float)
         keypoints[..., 0] = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
         keypoints[..., 1] = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
-
