@@ -1,0 +1,1 @@
+"""Workstation side: networks, checkpoints, ONNX, bundles. torch lives here only."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
-
-from pose_runtime import _native_base
 
 
 def _best() -> Any:
-    if _native_base.supports_v3():
+    base = import_module("pose_runtime._native_base")
+    if base.supports_v3():
         try:
-            from pose_runtime import _native_v3
-        except ImportError:  # built for one instruction set only
-            return _native_base
-        return _native_v3
-    return _native_base
+            return import_module("pose_runtime._native_v3")
+        except ImportError:  # not built for this architecture
+            return base
+    return base
 
 
 native: Any = _best()

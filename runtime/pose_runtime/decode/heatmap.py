@@ -45,7 +45,8 @@ def gaussian_kernel(taps: int, sigma: float = 0.0) -> FloatArray:
         sigma = 0.3 * ((taps - 1) / 2 - 1) + 0.8
     distance = np.arange(taps) - taps // 2
     weights = np.exp(-(distance**2) / (2 * sigma**2))
-    return (weights / weights.sum()).astype(np.float32)
+    normalised: FloatArray = (weights / weights.sum()).astype(np.float32)
+    return normalised
 
 
 def heatmap(
@@ -66,7 +67,7 @@ def heatmap(
             (Zhang et al. 2020); `udp` (Huang et al. 2020); `soft_argmax` (expectation under softmax(beta · map)).
         kernel: taps of the blur of `dark` and `udp`: 11 for maps trained with sigma 2, 17 for sigma 3.
         beta: sharpness of `soft_argmax`.
-        blur_sigma: Gaussian blur before the search, map pixels, borders reflected, cut at 4 sigma; 0 for none, at most 8.
+        blur_sigma: Gaussian blur before the search, map pixels, borders reflected, cut at 4 sigma; 0 (none) to 8.
         out: float32 (N, K, 3), written and returned; made where None.
 
     Returns:
@@ -85,7 +86,9 @@ def heatmap(
     return out
 
 
-class HeatmapDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="heatmap"):
+class HeatmapDecoder(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="heatmap"
+):
     """Decoder of one person per map stack; the person's score is the mean of the scores above `min_score`.
 
     Needs role `heatmaps` (K, H, W). A keypoint whose score is not above `min_score` is missing; a person without
@@ -100,6 +103,7 @@ class HeatmapDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     grid: Grid
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+        """Outputs by role, one image; keypoints in network-input pixels."""
         maps = only(outputs, "heatmaps")
         points = heatmap(
             maps[None], refine=self.refine, kernel=self.kernel, beta=self.beta, blur_sigma=self.blur_sigma
