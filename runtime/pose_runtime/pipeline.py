@@ -35,7 +35,7 @@ _Pipeline = TypeVar("_Pipeline", bound="Pipeline")
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that one call spent in pre-processing, in the network, and in decoding (with the way to source pixels)."""
+    """Seconds that one call spent in pre-processing, network, and decoding with the way back to source pixels."""
 
     pre_s: float = 0.0
     network_s: float = 0.0
@@ -138,18 +138,16 @@ class Pipeline:
         if source_wh not in self._plans:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            whole = (0.0, 0.0, float(source_wh[0]), float(source_wh[1])) if isinstance(rule, Crop) else None
-            self._plans[source_wh] = geometry.plan(rule, source_wh, input_wh, whole)
+            self._plans[source_wh] = geometry.plan(rule, source_wh, input_wh)
         return [self._plans[source_wh]]
 
     def _run(self, jobs: Sequence[_Job]) -> list[Decoded]:
         """One run of the network."""
         spec, start = self.manifest.input, perf_counter()
         size_wh = jobs[0].geometry.size_wh
-        pixels = self._inputs.pixels(spec.batch or len(jobs), size_wh)
-        for job, out in zip(jobs, pixels, strict=False):  # rows past the jobs keep what they had; nobody reads them
+        tensor = self._inputs.view(spec.batch or len(jobs), size_wh)
+        for job, out in zip(jobs, tensor, strict=False):  # rows past the jobs keep what they had; nobody reads them
             preprocess(job.frame, job.geometry, colour=spec.colour, mean=spec.mean, std=spec.std, out=out)
-        tensor = self._inputs.tensor(pixels)
         filled = perf_counter()
         self.outputs = self.engine.infer({spec.tensor: tensor})
         self._check_finite(len(jobs))
@@ -199,32 +197,20 @@ class _InputBuffer:
     """Memory for the network's input, grown to the largest case and kept; the same shape gives the same array again."""
 
     def __init__(self, spec: TensorSpec, channels: int) -> None:
-        self._spec = spec
         self._channels = channels
-        self._memory: FloatArray = np.zeros(0, np.float32)
-        self._pixels: dict[tuple[int, ...], FloatArray] = {}
-        self._half: dict[tuple[int, ...], AnyArray] = {}
+        self._memory: AnyArray = np.zeros(0, spec.dtype)
+        self._views: dict[tuple[int, ...], AnyArray] = {}
 
-    def pixels(self, batch: int, size_wh: tuple[int, int]) -> FloatArray:
-        """float32 (batch, channels, H, W), to be filled."""
+    def view(self, batch: int, size_wh: tuple[int, int]) -> AnyArray:
+        """(batch, channels, H, W) in the network's dtype, to be filled; finite values from the start."""
         shape = (batch, self._channels, size_wh[1], size_wh[0])
-        if shape not in self._pixels:
+        if shape not in self._views:
             count = int(np.prod(shape))
-            if count > self._memory.size or len(self._pixels) >= _MAX_PLANS:
-                self._memory = np.zeros(max(count, self._memory.size), np.float32)
-                self._pixels.clear()
-                self._half.clear()
-            self._pixels[shape] = self._memory[:count].reshape(shape)
-        return self._pixels[shape]
-
-    def tensor(self, pixels: FloatArray) -> AnyArray:
-        """`pixels` in the network's dtype."""
-        if self._spec.dtype == np.float32:
-            return pixels
-        if pixels.shape not in self._half:
-            self._half[pixels.shape] = np.empty(pixels.shape, self._spec.dtype)
-        np.copyto(self._half[pixels.shape], pixels, casting="same_kind")
-        return self._half[pixels.shape]
+            if count > self._memory.size or len(self._views) >= _MAX_PLANS:
+                self._memory = np.zeros(max(count, self._memory.size), self._memory.dtype)
+                self._views.clear()
+            self._views[shape] = self._memory[:count].reshape(shape)
+        return self._views[shape]
 
 
 def open_pipeline(
@@ -261,13 +247,14 @@ def _as_frame(image: Image) -> Frame:
 
 
 def _as_boxes(boxes: ArrayLike) -> list[Box]:
-    array = np.asarray(boxes, dtype=float) if len(np.shape(boxes)) else np.zeros(0)
-    if array.size == 0 and array.ndim <= 2:
+    try:
+        array = np.asarray(boxes, dtype=float)
+    except (TypeError, ValueError):
+        raise FrameError("boxes: got no table of numbers, wanted (N, 4): x, y, width, height") from None
+    if array.size == 0 and 1 <= array.ndim <= 2:
         return []
     if array.ndim != 2 or array.shape[1] != 4:
         raise FrameError(f"boxes: got shape {array.shape}, wanted (N, 4): x, y, width, height")
-    if not np.isfinite(array).all() or (array[:, 2:] <= 0).any():
-        raise FrameError("boxes: got a width or height of 0 or less, or a value that is not finite")
     return [(float(x), float(y), float(w), float(h)) for x, y, w, h in array]
 
 
@@ -302,4 +289,5 @@ def _check_fit(manifest: Manifest, engine: Engine) -> None:
             raise BundleError(f"graph: got outputs {sorted(outputs)}, the manifest wants {output.tensor!r}")
         channels = spec.shape[1] if len(spec.shape) > 1 else 0
         if channels is not None and output.channels[1] > channels:
-            raise BundleError(f"graph: output {output.tensor!r} is {spec}, the manifest wants channels {output.channels}")
+            wanted_channels = f"{output.channels[0]} to {output.channels[1]}"
+            raise BundleError(f"graph: output {spec.name!r} is {spec}, the manifest wants channels {wanted_channels}")

@@ -10,12 +10,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from pose_runtime.engines import ENGINES, TensorSpec, open_engine
 from pose_runtime.engines.fake import FakeEngine
 from pose_runtime.errors import EngineError
 
 
-def model_bytes(nodes: list[onnx.NodeProto], x: list[int | str], y: list[int | str], dtype: int, *more: object) -> bytes:
+def model_bytes(
+    nodes: list[onnx.NodeProto], x: list[int | str], y: list[int | str], dtype: int, *more: object
+) -> bytes:
     inputs = [helper.make_tensor_value_info("x", dtype, x)]
     outputs = [helper.make_tensor_value_info("y", dtype, y)]
     model = helper.make_model(
