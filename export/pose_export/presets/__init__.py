@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
 from pose_runtime.decode import Decoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize
