@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("heatmap",)
+MODULES = ("heatmap", "preprocess")
 
 
 @dataclass(frozen=True)
