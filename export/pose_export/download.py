@@ -62,7 +62,10 @@ def fetch(
             path.replace(target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
-        code = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        code = ""
+        if isinstance(error, urllib.error.HTTPError):
+            code = f"{error.code} "
+            error.close()
         raise ExportError(
             f"cannot download {source.url}: {code}{reason}; run again to resume, or {_ELSEWHERE}"
         ) from error
@@ -95,7 +98,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             if req.full_url.startswith("https:") and not newurl.startswith("https:"):
                 raise ExportError(f"refused to download {newurl}: not https")
         except ExportError:
-            fp.close()
+            fp.close()  # the answer that redirects
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
