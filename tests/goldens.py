@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("heatmap", "preprocess")
+MODULES = ("heatmap", "networks", "preprocess")
 
 
 @dataclass(frozen=True)
