@@ -14,4 +14,5 @@ NB_MODULE(JETPOSE_MODULE, m) {
   m.def("supports_v3", &supports_v3);
   jetpose::bind_heatmap(m);
   jetpose::bind_preprocess(m);
+  jetpose::bind_paf(m);
 }

@@ -8,8 +8,36 @@ from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
 from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap, merge_flipped
+from pose_runtime.decode.paf import (
+    BODY25_LIMBS,
+    COCO18_LIMBS,
+    MPI15_LIMBS,
+    TRT_POSE_LIMBS,
+    PafDecoder,
+    PafParts,
+    paf,
+    paf_parts,
+    paf_sample,
+)
 
-__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap", "merge_flipped"]
+__all__ = [
+    "BODY25_LIMBS",
+    "COCO18_LIMBS",
+    "MPI15_LIMBS",
+    "TRT_POSE_LIMBS",
+    "Decoded",
+    "Decoder",
+    "Grid",
+    "HeatmapDecoder",
+    "PafDecoder",
+    "PafParts",
+    "gaussian_kernel",
+    "heatmap",
+    "merge_flipped",
+    "paf",
+    "paf_parts",
+    "paf_sample",
+]
 
-Decoder = HeatmapDecoder
+Decoder = HeatmapDecoder | PafDecoder
 """Any family's decoder; a new family adds its struct to this union."""
