@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULES = ("heatmap",)
+MODULES = ("embedding", "heatmap")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,34 @@ Arrays are C-contiguous float32 (others are copied); coordinates are x, y with t
 from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
+from pose_runtime.decode.embedding import (
+    COCO_ORDER,
+    CROWDPOSE_ORDER,
+    Embedded,
+    EmbeddingDecoder,
+    Pass,
+    aggregate,
+    embedding,
+    embedding_outputs,
+)
 from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap
 
-__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap"]
+__all__ = [
+    "COCO_ORDER",
+    "CROWDPOSE_ORDER",
+    "Decoded",
+    "Decoder",
+    "Embedded",
+    "EmbeddingDecoder",
+    "Grid",
+    "HeatmapDecoder",
+    "Pass",
+    "aggregate",
+    "embedding",
+    "embedding_outputs",
+    "gaussian_kernel",
+    "heatmap",
+]
 
-Decoder = HeatmapDecoder
+Decoder = EmbeddingDecoder | HeatmapDecoder
 """Any family's decoder; a new family adds its struct to this union."""
