@@ -194,12 +194,8 @@ struct OutputPlane {
                [&](int x, int y) { to[y * patch_row + x] = middle(from.x0 + x, from.y0 + y); });
     g.sync();
     if (same) return;
-    Taps columns[Group::serial ? kMaxRect : 1];  // a lane of many does its pixels' own
-    if constexpr (Group::serial)
-      for (int x = 0; x < row; ++x) columns[x] = taps_at(r.x0 + x, middle_width, width);
     for_pixels(g, row, r.height(), [&](int x, int y) {
-      const Taps tx = Group::serial ? columns[x] : taps_at(r.x0 + x, middle_width, width);
-      const Taps ty = taps_at(r.y0 + y, middle_height, height);
+      const Taps tx = taps_at(r.x0 + x, middle_width, width), ty = taps_at(r.y0 + y, middle_height, height);
       const float* above = patch + (ty.first - from.y0) * patch_row - from.x0;
       const float* below = patch + (ty.second - from.y0) * patch_row - from.x0;
       out[y * row + x] = blend(tx, ty, above[tx.first], above[tx.second], below[tx.first], below[tx.second]);

@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from definitions import embedding as definition
 from goldens import Case, Family
-from pose_runtime.decode import Embedded, Pass, aggregate, embedding
+from pose_runtime.decode import COCO_ORDER, Embedded, Pass, aggregate, embedding
+from scipy.optimize import linear_sum_assignment
 
 COCO_FLIP = [(i, i + 1) for i in range(1, 16, 2)]
 CROWDPOSE_FLIP = [(i, i + 1) for i in range(0, 12, 2)]
@@ -121,6 +123,27 @@ def ae_aggregate(root: Path) -> Iterator[Case]:
                 yield Case(key, difference(found[None], golden[key]), AGGREGATE_TOLERANCE)
 
 
+def scipy_solver(cost: Any) -> list[tuple[int, int]]:
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def other_optimum(people: Embedded, wanted: Any, scores: Any, arguments: Any, settings: dict[str, Any]) -> float:
+    """Where several people round to the same distance the optimum is not unique, and these goldens hold SciPy's choice.
+
+    Ours is right if it is what the definition gives with Munkres, and what is wanted is the definition with SciPy.
+    """
+    order = COCO_ORDER if len(arguments[0]) == 17 else range(len(arguments[0]))
+    ours = definition.embedding(*arguments, joint_order=order, **settings)
+    theirs = definition.embedding(*arguments, joint_order=order, solver=scipy_solver, **settings)
+    return max(
+        difference(rows(people), rows(Embedded(*ours))),
+        difference(people.scores, ours[2]),
+        difference(rows(Embedded(*theirs)), wanted),
+        difference(theirs[2], scores),
+    )
+
+
 def ae_group(root: Path) -> Iterator[Case]:
     """The associative-embedding code; `refined_fixed` is its refinement without the wrong clamp of the row."""
     path = root / "losses" / "ae_group.npz"
@@ -132,23 +155,24 @@ def ae_group(root: Path) -> Iterator[Case]:
             for stage, (adjust, refine) in stages.items():
                 if f"{name}_{stage}" not in golden.files:
                     continue
-                people = embedding(
-                    golden[f"{name}_det"],
-                    golden[f"{name}_tag"],
-                    nms=3,
-                    threshold=float(golden[f"{name}_thr"]),
-                    ignore_too_much=True,
-                    distance="rms",
-                    adjust=adjust,
-                    refine=refine,
-                    refined_score="one",
-                )
-                wanted = golden[f"{name}_{stage}"]
-                found = rows(people)
+                arguments = golden[f"{name}_det"], golden[f"{name}_tag"]
+                settings: dict[str, Any] = {
+                    "nms": 3,
+                    "threshold": float(golden[f"{name}_thr"]),
+                    "ignore_too_much": True,
+                    "distance": "rms",
+                    "adjust": adjust,
+                    "refine": refine,
+                    "refined_score": "one",
+                }
+                people = embedding(*arguments, **settings)
+                wanted, scores = golden[f"{name}_{stage}"], golden[f"{name}_scores"]
                 # Nobody found is stored as an empty array of one dimension.
-                gap = float(len(found)) if wanted.size == 0 else difference(found, wanted)
+                gap = float(len(people.scores)) if wanted.size == 0 else difference(rows(people), wanted)
+                gap = max(gap, difference(people.scores, scores))
+                if gap > PEOPLE_TOLERANCE and wanted.size:
+                    gap = other_optimum(people, wanted, scores, arguments, settings)
                 yield Case(f"{name}_{stage}", gap, PEOPLE_TOLERANCE)
-                yield Case(f"{name}_{stage} scores", difference(people.scores, golden[f"{name}_scores"]), PEOPLE_TOLERANCE)
 
 
 FAMILIES: dict[str, Family] = {
