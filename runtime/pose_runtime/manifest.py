@@ -12,12 +12,17 @@ from pose_runtime.skeletons import Skeleton
 
 VERSION = 1
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?$")]
-Text = Annotated[str, Meta(max_length=1000)]
+# \Z, not $, which also matches before a last line feed.
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?\Z")]
+Text = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector"]
 GraphRole = Literal["reference", "tensorrt", "cpu_int8"]
-PositiveInt = Annotated[int, Meta(ge=1, le=1 << 40)]
+Side = Annotated[int, Meta(ge=0, le=8192)]
+Mean = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Std = Annotated[float, Meta(ge=1e-6, le=1e6)]
+Channel = Annotated[int, Meta(ge=0, le=65536)]
+Count = Annotated[int, Meta(ge=0, le=1 << 60)]
 
 
 class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,8 +42,8 @@ class Network(_Base, frozen=True, kw_only=True):
 
     name: Text
     weights: Weights
-    parameters: Annotated[int, Meta(ge=0)]
-    macs: Annotated[int, Meta(ge=0)]
+    parameters: Count
+    macs: Count
 
 
 class Input(_Base, frozen=True, kw_only=True):
@@ -49,26 +54,29 @@ class Input(_Base, frozen=True, kw_only=True):
         size_wh: width, height in pixels; (0, 0) where the graph takes any and `resize` computes it (short_side).
         batch: fixed batch size, or 0 for any.
         colour: channel order that the network wants.
-        mean, std: value = (pixel - mean) / std per channel of `colour`, pixels 0..255.
+        mean, std: value = (pixel - mean) / std per channel of `colour`, pixels 0..255; gray takes the first.
         resize: how a frame becomes the input.
     """
 
     tensor: Text
-    size_wh: tuple[Annotated[int, Meta(ge=0, le=8192)], Annotated[int, Meta(ge=0, le=8192)]]
+    size_wh: tuple[Side, Side]
     batch: Annotated[int, Meta(ge=0, le=1024)]
     colour: Literal["rgb", "bgr", "gray"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Std, Std, Std]
     resize: Resize
 
 
 class Output(_Base, frozen=True, kw_only=True):
-    """Channels first..last-1 of an output tensor, and what they are. Several of one role are in order of the list."""
+    """Channels first..last-1 of an output tensor (N, C, H, W), and what they are; `stride` input pixels per map pixel.
+
+    Several of one role are in order of the list.
+    """
 
     tensor: Text
     role: Role
-    channels: tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=1)]]
-    stride: Annotated[float, Meta(gt=0)]
+    channels: tuple[Channel, Channel]
+    stride: Annotated[float, Meta(gt=0, le=8192)]
 
 
 class Accuracy(_Base, frozen=True, kw_only=True):
@@ -114,7 +122,7 @@ class Check(_Base, frozen=True, kw_only=True):
     """What any executor must give on the bundle's own frames: OKS of at least `min_oks` per frame."""
 
     min_oks: Annotated[float, Meta(ge=0, le=1)]
-    frames: tuple[CheckFrame, ...]
+    frames: Annotated[tuple[CheckFrame, ...], Meta(min_length=1, max_length=64)]
 
 
 class Manifest(_Base, frozen=True, kw_only=True):
@@ -130,9 +138,9 @@ class Manifest(_Base, frozen=True, kw_only=True):
     jetpose: Text
     network: Network
     input: Input
-    outputs: tuple[Output, ...]
+    outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=64)]
     skeleton: Skeleton
     decoder: Decoder
     graphs: dict[GraphRole, Graph]
     check: Check
-    files: dict[FileName, Sha256]
+    files: Annotated[dict[FileName, Sha256], Meta(max_length=256)]

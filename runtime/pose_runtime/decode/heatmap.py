@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -17,6 +18,7 @@ from pose_runtime.errors import DecodeError
 Refine = Literal["none", "quarter", "quarter_axis", "quarter_low", "second_max", "dark", "udp", "soft_argmax"]
 _REFINE: dict[str, int] = {name: i for i, name in enumerate(get_args(Refine))}  # in the order of the native enum
 _MAX_TAPS = 65
+MAX_BLUR_SIGMA = 8
 
 # OpenCV's getGaussianKernel with sigma 0 uses these for small sizes.
 _FIXED_KERNELS = {
@@ -74,8 +76,8 @@ def heatmap(
         maximum gives NaN, NaN, 0. NaN values in a map are passed over.
     """
     array = as_maps("heatmaps", maps, (None, None, None, None))
-    if not 0 <= blur_sigma <= 8:
-        raise DecodeError(f"blur_sigma: got {blur_sigma}, wanted 0 to 8 map pixels")
+    if not 0 <= blur_sigma <= MAX_BLUR_SIGMA:
+        raise DecodeError(f"blur_sigma: got {blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
     if refine not in _REFINE:
         raise DecodeError(f"refine: got {refine!r}, wanted one of {', '.join(_REFINE)}")
     blur = gaussian_kernel(2 * int(4 * blur_sigma + 0.5) + 1, blur_sigma) if blur_sigma else np.zeros(0, np.float32)
@@ -117,6 +119,13 @@ class HeatmapDecoder(
     blur_sigma: float
     min_score: float
     grid: Grid
+
+    def __post_init__(self) -> None:
+        gaussian_kernel(self.kernel)  # raises where the size is none
+        if not 0 <= self.blur_sigma <= MAX_BLUR_SIGMA:
+            raise DecodeError(f"blur_sigma: got {self.blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
+        if not (math.isfinite(self.beta) and math.isfinite(self.min_score)):
+            raise DecodeError(f"beta and min_score: got {self.beta} and {self.min_score}, wanted finite numbers")
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
         """Outputs by role, one image; keypoints in network-input pixels."""

@@ -1,0 +1,54 @@
+"""Engines run a bundle's graph. One module per library, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+from pose_runtime.engines._base import Engine, TensorSpec
+from pose_runtime.errors import EngineError
+
+__all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
+
+ENGINES = {"onnxruntime": "cpu"}
+"""Engine name -> the extra of jetpose that installs its library."""
+
+_MAX_THREADS = 1024
+
+
+def open_engine(name: str, graph: bytes, *, device: str = "auto", threads: int | None = None) -> Engine:
+    """Load a graph.
+
+    Args:
+        name: one of `ENGINES`.
+        graph: the ONNX file's bytes.
+        device: `auto` or `cpu`. `cuda:N` is refused: this version's engine runs on the CPU.
+        threads: processor threads of one run; None for one per physical core.
+
+    Returns:
+        An open engine; the caller closes it.
+
+    Raises:
+        EngineError: unknown name or device, the library is not installed, or the graph cannot be loaded.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"engine: got {name!r}, wanted one of {', '.join(ENGINES)}")
+    check_device(device)
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+        raise EngineError(f"threads: got {threads}, wanted 1 to {_MAX_THREADS}")
+    try:
+        module = importlib.import_module(f"pose_runtime.engines.{name}")
+    except ImportError as error:
+        hint = f"pip install 'jetpose[{ENGINES[name]}]'"
+        raise EngineError(f"engine {name}: cannot import {error.name or name} ({error}); {hint}") from error
+    engine: Engine = module.open_graph(graph, threads=threads)
+    return engine
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that no engine of this version runs on."""
+    if device in ("auto", "cpu"):
+        return
+    if re.fullmatch(r"cuda(:\d{1,3})?", device):
+        raise EngineError(f"device {device}: this version's engine runs on the CPU; use --device cpu or auto")
+    raise EngineError(f"device: got {device!r}, wanted auto or cpu")

@@ -1,0 +1,151 @@
+"""Video files, read and written through FFmpeg's libraries. The only module that imports av."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from pose_runtime.arrays import ByteArray
+from pose_runtime.errors import SinkError, SourceError
+from pose_runtime.frame import MAX_SIDE, Frame
+from pose_runtime.sources._base import Item, Source
+
+# av gives the angle by which a frame has to be turned counter-clockwise to stand upright.
+_UPRIGHT = MappingProxyType({
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    -180: cv2.ROTATE_180,
+    -90: cv2.ROTATE_90_CLOCKWISE,
+})  # fmt: skip
+_ENCODERS = ("libx264", "mpeg4")
+_OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
+_TIME_BASE = Fraction(1, 60000)  # whole ticks for 24, 25, 30, 50, 60 Hz; mpeg4 takes no finer than 1/65535
+_BT709 = 1
+_LIMITED_RANGE = 1
+
+
+class Video(Source):
+    """The first video stream of a file: frames in the order of display, turned upright, with the stream's timestamps.
+
+    Raises:
+        SourceError: not a video, no video stream, or too large; while iterating: damaged data. All name the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.files = (path,)
+        self._path = path
+        try:
+            self._container: Any = av.open(str(path))
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"{path}: cannot read the video: {error.strerror}") from error
+        try:
+            self._stream = self._first_stream()
+        except SourceError:
+            self.close()
+            raise
+        self._stream.thread_type = "AUTO"
+        self.rate_hz = float(self._stream.average_rate) if self._stream.average_rate else None
+        self.count = self._stream.frames or None
+
+    def _first_stream(self) -> Any:
+        if not self._container.streams.video:
+            raise SourceError(f"{self._path}: no video in this file")
+        stream = self._container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+            wanted = f"1 to {MAX_SIDE} pixels each way"
+            raise SourceError(f"{self._path}: got a video of {width} x {height} pixels, wanted {wanted}")
+        return stream
+
+    def __iter__(self) -> Iterator[Item]:
+        index = 0
+        try:
+            for frame in self._container.decode(self._stream):
+                image = frame.to_ndarray(format="bgr24")
+                if frame.rotation in _UPRIGHT:
+                    image = cv2.rotate(image, _UPRIGHT[frame.rotation])
+                yield Item(str(self._path), index, frame.time, Frame.from_image(image, time_s=frame.time))
+                index += 1
+        except av.FFmpegError as error:
+            raise SourceError(f"{self._path}: the video is damaged after {index} frames: {error.strerror}") from error
+        if index == 0:
+            raise SourceError(f"{self._path}: the video has no frames")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+class VideoWriter:
+    """Frames into a video file: H.264, or MPEG-4 part 2 where FFmpeg has no encoder for it.
+
+    Args:
+        path: its suffix chooses the container (.mp4, .mkv, .mov).
+        rate_hz: frames per second, for frames without a time.
+    """
+
+    def __init__(self, path: Path, rate_hz: float | None) -> None:
+        self._path = path
+        self._rate_hz = rate_hz or 25.0
+        self._size_wh: tuple[int, int] | None = None
+        self._stream: Any = None
+        self._first_s = 0.0
+        self._last = -1
+        try:
+            self._container: Any = av.open(str(path), "w")
+        except (av.FFmpegError, OSError) as error:
+            raise SinkError(f"{path}: cannot write the video: {error.strerror}") from error
+
+    def write(self, image: ByteArray, index: int, time_s: float | None) -> None:
+        """Add a frame: uint8 (H, W, 3), B, G, R; all of one size. Odd sizes grow by a repeated row or column."""
+        height, width = image.shape[:2]
+        if time_s is None:
+            time_s = index / self._rate_hz
+        if self._size_wh is None:
+            self._open_stream(width + width % 2, height + height % 2)
+            self._size_wh, self._first_s = (width, height), time_s
+        elif self._size_wh != (width, height):
+            raise SinkError(f"{self._path}: got a frame of {width} x {height} in a video of {self._size_wh}")
+        if width % 2 or height % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        self._last = max(self._last + 1, round((time_s - self._first_s) / _TIME_BASE))
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts, frame.time_base = self._last, _TIME_BASE
+        self._encode(frame)
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        try:
+            if self._stream is not None:
+                self._encode(None)
+        finally:
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._container.close()
+
+    def _open_stream(self, width: int, height: int) -> None:
+        encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if encoder is None:
+            raise SinkError(f"{self._path}: FFmpeg has none of the encoders {', '.join(_ENCODERS)}")
+        rate = Fraction(self._rate_hz).limit_denominator(1001)
+        self._stream = self._container.add_stream(encoder, rate=rate, options=_OPTIONS[encoder])
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base = _TIME_BASE
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+
+    def _encode(self, frame: Any) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.FFmpegError, OSError) as error:
+            raise SinkError(f"{self._path}: cannot write the video: {error.strerror}") from error
