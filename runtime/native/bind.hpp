@@ -47,5 +47,6 @@ inline void require(bool condition, const char* message) {
 }
 
 void bind_heatmap(nb::module_& m);
+void bind_preprocess(nb::module_& m);
 
 }  // namespace jetpose

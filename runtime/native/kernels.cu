@@ -2,6 +2,7 @@
 // algorithms stand in the headers and are the very ones that the CPU build runs. All names are extern "C".
 #include "group.cuh"
 #include "heatmap.cuh"
+#include "preprocess.cuh"
 
 using namespace jetpose;
 
@@ -18,4 +19,18 @@ extern "C" __global__ void jetpose_heatmap(const float* maps, heatmap::Params pa
     out[3 * blockIdx.x + 1] = point.y;
     out[3 * blockIdx.x + 2] = point.score;
   }
+}
+
+// One thread per output pixel: grid (ceil(width / blockDim.x), ceil(height / blockDim.y)).
+//   image: planes on the device; out (3 or 1, H, W)
+extern "C" __global__ void jetpose_preprocess(preprocess::Image image, preprocess::Params params, float* out) {
+  const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
+}
+
+// The same for a float16 input.
+extern "C" __global__ void jetpose_preprocess_half(preprocess::Image image, preprocess::Params params,
+                                                   unsigned short* out) {
+  const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
 }

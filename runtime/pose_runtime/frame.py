@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Literal
+
+import numpy as np
 
 from pose_runtime.arrays import ByteArray
 from pose_runtime.errors import FrameError
@@ -14,6 +17,18 @@ MAX_SIDE = 16384
 
 # format -> (bytes per pixel of the first plane, number of planes)
 _LAYOUT: dict[str, tuple[int, int]] = {"bgr8": (3, 1), "rgb8": (3, 1), "gray8": (1, 1), "nv12": (1, 2), "yuyv": (2, 1)}
+_MAX_STRIDE = 1 << 30
+
+
+def _integers(what: str, values: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Exactly `count` whole numbers, as plain ints."""
+    try:
+        numbers = tuple(index(v) for v in values)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != count:
+        raise FrameError(f"{what}: got {values!r}, wanted {count} whole numbers")
+    return numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,30 +54,32 @@ class Frame:
         if self.format not in _LAYOUT:
             raise FrameError(f"frame format: got {self.format!r}, wanted one of {', '.join(_LAYOUT)}")
         pixel_bytes, planes = _LAYOUT[self.format]
-        width, height = self.size_wh
+        width, height = _integers("frame size", self.size_wh, 2)
+        object.__setattr__(self, "size_wh", (width, height))
+        object.__setattr__(self, "strides", _integers("frame strides", self.strides, planes))
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise FrameError(f"frame size: got {width} x {height}, wanted 1 to {MAX_SIDE} pixels each way")
         if (self.format in ("nv12", "yuyv") and width % 2) or (self.format == "nv12" and height % 2):
             raise FrameError(f"frame size: got {width} x {height}, {self.format} needs even sizes")
-        if len(self.planes) != planes or len(self.strides) != planes:
-            raise FrameError(
-                f"frame planes: got {len(self.planes)} with {len(self.strides)} strides, {self.format} has {planes}"
-            )
+        if len(self.planes) != planes:
+            raise FrameError(f"frame planes: got {len(self.planes)}, {self.format} has {planes}")
         for i, (plane, stride) in enumerate(zip(self.planes, self.strides, strict=True)):
             rows = height if i == 0 else height // 2
             row_bytes = width * pixel_bytes
-            if plane.dtype.name != "uint8" or not plane.flags.c_contiguous:
-                raise FrameError(f"frame plane {i}: wanted contiguous uint8, got {plane.dtype}")
-            if stride < row_bytes:
-                raise FrameError(f"frame plane {i}: got stride {stride}, a row has {row_bytes} bytes")
+            if not isinstance(plane, np.ndarray) or plane.dtype.name != "uint8":
+                raise FrameError(f"frame plane {i}: got {getattr(plane, 'dtype', type(plane))}, wanted a uint8 array")
+            if not plane.flags.c_contiguous:
+                raise FrameError(f"frame plane {i}: wanted a C-contiguous array; copy it, or give its base and stride")
+            if not row_bytes <= stride <= _MAX_STRIDE:
+                raise FrameError(f"frame plane {i}: got stride {stride}, wanted {row_bytes} to {_MAX_STRIDE} bytes")
             if plane.size < (rows - 1) * stride + row_bytes:
                 raise FrameError(f"frame plane {i}: got {plane.size} bytes, wanted {(rows - 1) * stride + row_bytes}")
 
     @classmethod
     def from_image(cls, image: ByteArray, format: PixelFormat = "bgr8", time_s: float | None = None) -> Frame:  # noqa: A002
         """A frame over a uint8 image (H, W, 3) or, for gray8, (H, W); copied only where it is not contiguous."""
-        if image.dtype.name != "uint8":
-            raise FrameError(f"image: got dtype {image.dtype}, wanted uint8")
+        if not isinstance(image, np.ndarray) or image.dtype.name != "uint8":
+            raise FrameError(f"image: got {getattr(image, 'dtype', type(image))}, wanted a uint8 array")
         if format in ("bgr8", "rgb8") and image.ndim == 3 and image.shape[2] == 3:
             channels = 3
         elif format == "gray8" and image.ndim == 2:
