@@ -74,13 +74,14 @@ def draw(image: ByteArray, poses: Poses) -> None:
     for keypoints in poses.keypoints:
         xy = keypoints[:, :2].astype(float)
         seen = (keypoints[:, 2] > 0) & np.isfinite(xy).all(axis=1) & (np.abs(np.nan_to_num(xy)) < reach).all(axis=1)
-        points = [(round(x * (1 << _SHIFT)), round(y * (1 << _SHIFT))) if ok else None for (x, y), ok in zip(xy, seen, strict=True)]
+        points = [
+            (round(x * (1 << _SHIFT)), round(y * (1 << _SHIFT))) if ok else None
+            for (x, y), ok in zip(xy, seen, strict=True)
+        ]
         _draw_person(image, poses.skeleton, points, thickness)
 
 
-def _draw_person(
-    image: ByteArray, skeleton: Skeleton, points: list[tuple[int, int] | None], thickness: int
-) -> None:
+def _draw_person(image: ByteArray, skeleton: Skeleton, points: list[tuple[int, int] | None], thickness: int) -> None:
     """Outlines first, so that a person stands out from the ground and its limbs join without seams."""
     names = skeleton.names
     limbs = [
