@@ -9,12 +9,14 @@ Prints one line per family and exits 1 if a case fails or no golden is found. A 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 MODULES = ("heatmap",)
 
@@ -33,6 +35,16 @@ class Case:
 
 
 Family = Callable[[Path], Iterable[Case]]
+
+
+def load_script(path: Path) -> ModuleType:
+    """A golden folder's own generator, such as `gen_ae_cases.py`, as a module."""
+    spec = importlib.util.spec_from_file_location(f"golden_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def families() -> dict[str, Family]:

@@ -3,6 +3,7 @@
 //   none          the argmax itself
 //   quarter       +-0.25 towards the higher neighbour, sign(0) = 0, only where 1 < x < W-1 and 1 < y < H-1
 //                 (SimpleBaseline, HRNet)
+//   quarter_axis  the same, each axis by itself: x where 1 < x < W-1 and 0 < y, y likewise (MMPose 1.x)
 //   quarter_low   +-0.25 always, a tie moves down, neighbours clamped to the map (stacked hourglass in PyTorch,
 //                 associative embedding); their +0.5 belongs to the grid, not to the refinement
 //   second_max    0.25 towards the second-highest pixel (Newell et al. 2016; DARK eq. 8)
@@ -15,7 +16,7 @@
 namespace jetpose {
 namespace heatmap {
 
-enum Refine { kNone, kQuarter, kQuarterLow, kSecondMax, kDark, kUdp, kSoftArgmax };
+enum Refine { kNone, kQuarter, kQuarterAxis, kQuarterLow, kSecondMax, kDark, kUdp, kSoftArgmax };
 
 constexpr int kMaxKernel = 65;  // taps of the blur: DARK uses 11 or 17, a Gaussian of sigma 8 needs 65
 
@@ -125,6 +126,14 @@ JP_FN Point quarter(const float* m, int w, int h, int x, int y, float score) {
     p.x += 0.25f * sign(c[1] - c[-1]);
     p.y += 0.25f * sign(c[w] - c[-w]);
   }
+  return p;
+}
+
+JP_FN Point quarter_axis(const float* m, int w, int h, int x, int y, float score) {
+  Point p{(float)x, (float)y, score};
+  const float* c = m + (i64)y * w + x;
+  if (1 < x && x < w - 1 && 0 < y) p.x += 0.25f * sign(c[1] - c[-1]);
+  if (1 < y && y < h - 1 && 0 < x) p.y += 0.25f * sign(c[w] - c[-w]);
   return p;
 }
 
@@ -263,6 +272,7 @@ JP_FN Point decode(const Group& g, const Params& p, const float* map, float* scr
   const int x = peak.index % w, y = peak.index / w;
   switch (p.refine) {
     case kQuarter: return quarter(searched, w, h, x, y, score);
+    case kQuarterAxis: return quarter_axis(searched, w, h, x, y, score);
     case kQuarterLow: return quarter_low(searched, w, h, x, y, score);
     case kSecondMax: return second_max(g, searched, w, h, x, y, score);
     case kDark: return dark(g, p, map, x, y, score, scratch);

@@ -37,3 +37,16 @@ def as_maps(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Float
     if not fits:
         raise DecodeError(f"{name}: got shape {array.shape}, wanted {wanted}")
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def as_out(name: str, out: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    """The caller's output array, checked, or a new one.
+
+    Raises:
+        DecodeError: `out` is not a writable C-contiguous float32 array of that shape.
+    """
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise DecodeError(f"{name}: got shape {out.shape} of {out.dtype}, wanted contiguous float32 {shape}")
+    return out

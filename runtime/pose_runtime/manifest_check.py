@@ -15,7 +15,7 @@ import msgspec
 
 from pose_runtime.errors import BundleError
 from pose_runtime.geometry import ShortSide
-from pose_runtime.manifest import VERSION, Input, Manifest
+from pose_runtime.manifest import VERSION, Graph, Input, Manifest, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
@@ -65,14 +65,31 @@ def _explain(message: str, data: bytes) -> str:
     if not match:
         return f"$: {message}"
     where, what = match["where"].replace("`", ""), match["what"].replace("`", "'")
-    value = msgspec.json.decode(data)
-    for key, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", where):
+    try:
+        tree = msgspec.json.decode(data)
+    except msgspec.MsgspecError:  # such as a number that no float holds
+        return f"{where}: {what}"
+    where = _name_entry(where, tree)
+    value = tree
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
         try:
             value = value[key or int(index)]
-        except (KeyError, IndexError, TypeError, ValueError):  # the path ends in "any value of an object"
+        except (KeyError, IndexError, TypeError):  # the path names a key, not a value
             return f"{where}: {what}"
-    got = "" if isinstance(value, dict | list) or ", got" in what else f", got {str(value)[:60]!r}"
+    got = "" if isinstance(value, dict | list) or what.startswith("Invalid") else f", got {str(value)[:60]!r}"
     return f"{where}: {what[0].lower()}{what[1:]}{got}"
+
+
+def _name_entry(where: str, tree: dict[str, Any]) -> str:
+    """`where` with the wrong entry of an object named, which msgspec leaves as `[...]`."""
+    for field, kind in (("graphs", Graph), ("files", Sha256)):
+        if where.startswith(f"$.{field}[...]"):
+            for key, value in tree[field].items():
+                try:
+                    msgspec.convert(value, kind)
+                except msgspec.ValidationError:
+                    return where.replace("[...]", f".{key}", 1)
+    return where
 
 
 def problems(manifest: Manifest) -> Iterator[str]:
@@ -90,7 +107,8 @@ def _input_problems(network_input: Input) -> Iterator[str]:
         yield f"$.input.size_wh: got {network_input.size_wh}, wanted two positive numbers or (0, 0)"
     if any_size != isinstance(network_input.resize, ShortSide):
         rule = network_input.resize.__struct_config__.tag
-        yield f"$.input.size_wh: got {network_input.size_wh} with rule {rule}; (0, 0) goes with short_side, and only with it"
+        size = network_input.size_wh
+        yield f"$.input.size_wh: got {size} with rule {rule}; (0, 0) goes with short_side, and only with it"
 
 
 def _skeleton_problems(skeleton: Skeleton) -> Iterator[str]:
@@ -132,8 +150,9 @@ def contract_problems(manifest: Manifest) -> Iterator[str]:
             yield f"$.outputs: none has role {role}, which decoder {family} needs"
         for i, output in outputs:
             count = output.channels[1] - output.channels[0]
-            if per_keypoint and count != per_keypoint * k:
-                yield f"$.outputs[{i}].channels: got {count} channels of {role}, wanted {per_keypoint * k} for {k} keypoints"
+            wanted = per_keypoint * k or count
+            if count != wanted:
+                yield f"$.outputs[{i}].channels: got {count} of {role}, wanted {wanted} for {k} keypoints"
 
 
 # decoder family -> roles it needs -> channels per keypoint, 0 where the decoder's own tables tell

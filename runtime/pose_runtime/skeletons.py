@@ -82,9 +82,7 @@ _COCO17 = (
     "l_ankle r_ankle"
 )
 _COCO_LIMBS = "15-13 13-11 16-14 14-12 11-12 5-11 6-12 5-6 5-7 6-8 7-9 8-10 1-2 0-1 0-2 1-3 2-4 3-5 4-6"
-_RIGHT_THEN_LEFT = (
-    "r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee r_ankle l_hip l_knee l_ankle"
-)
+_RIGHT_THEN_LEFT = "r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee r_ankle l_hip l_knee l_ankle"
 
 _ALL = (
     _make("coco17", _COCO17, _COCO_LIMBS),

@@ -7,9 +7,9 @@ Arrays are C-contiguous float32 (others are copied); coordinates are x, y with t
 from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
-from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap
+from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap, merge_flipped
 
-__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap"]
+__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap", "merge_flipped"]
 
 Decoder = HeatmapDecoder
 """Any family's decoder; a new family adds its struct to this union."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pose_runtime._native import native
-from pose_runtime.arrays import FloatArray, as_maps
+from pose_runtime.arrays import FloatArray, as_maps, as_out
 from pose_runtime.decode._common import Decoded, Grid, only, to_input
 from pose_runtime.errors import DecodeError
 
-Refine = Literal["none", "quarter", "quarter_low", "second_max", "dark", "udp", "soft_argmax"]
-_REFINE: dict[str, int] = {
-    name: i for i, name in enumerate(("none", "quarter", "quarter_low", "second_max", "dark", "udp", "soft_argmax"))
-}
+Refine = Literal["none", "quarter", "quarter_axis", "quarter_low", "second_max", "dark", "udp", "soft_argmax"]
+_REFINE: dict[str, int] = {name: i for i, name in enumerate(get_args(Refine))}  # in the order of the native enum
 _MAX_TAPS = 65
+MAX_BLUR_SIGMA = 8
 
 # OpenCV's getGaussianKernel with sigma 0 uses these for small sizes.
 _FIXED_KERNELS = {
@@ -62,7 +62,8 @@ def heatmap(
 
     Args:
         maps: (N, K, H, W) heatmaps.
-        refine: `none`; `quarter` (SimpleBaseline, HRNet: sign rule, interior only); `quarter_low` (stacked hourglass
+        refine: `none`; `quarter` (SimpleBaseline, HRNet: sign rule, interior only); `quarter_axis` (MMPose
+            1.x: the interior of each axis by itself); `quarter_low` (stacked hourglass
             in PyTorch, associative embedding: ties move down); `second_max` (Newell et al. 2016, DARK eq. 8); `dark`
             (Zhang et al. 2020); `udp` (Huang et al. 2020); `soft_argmax` (expectation under softmax(beta · map)).
         kernel: taps of the blur of `dark` and `udp`: 11 for maps trained with sigma 2, 17 for sigma 3.
@@ -75,15 +76,32 @@ def heatmap(
         maximum gives NaN, NaN, 0. NaN values in a map are passed over.
     """
     array = as_maps("heatmaps", maps, (None, None, None, None))
-    if not 0 <= blur_sigma <= 8:
-        raise DecodeError(f"blur_sigma: got {blur_sigma}, wanted 0 to 8 map pixels")
+    if not 0 <= blur_sigma <= MAX_BLUR_SIGMA:
+        raise DecodeError(f"blur_sigma: got {blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
     if refine not in _REFINE:
         raise DecodeError(f"refine: got {refine!r}, wanted one of {', '.join(_REFINE)}")
     blur = gaussian_kernel(2 * int(4 * blur_sigma + 0.5) + 1, blur_sigma) if blur_sigma else np.zeros(0, np.float32)
-    if out is None:
-        out = np.empty((*array.shape[:2], 3), np.float32)
+    out = as_out("out", out, (*array.shape[:2], 3))
     native.heatmap(array, out, _REFINE[refine], beta, blur, gaussian_kernel(kernel))
     return out
+
+
+def merge_flipped(
+    maps: FloatArray, flipped: FloatArray, flip_index: Sequence[int], *, shift: bool = False
+) -> FloatArray:
+    """The mean of an image's maps and those of its mirror image (flip test).
+
+    Args:
+        maps: float32 (..., K, H, W) of the image.
+        flipped: the same of the mirrored image, as the network gave them.
+        flip_index: for every keypoint its mirror image (`Skeleton.flip_index`).
+        shift: move the mirrored-back maps right by one column, column 0 stays (HRNet's SHIFT_HEATMAP).
+    """
+    back = flipped[..., list(flip_index), :, ::-1]
+    if shift:
+        back = np.concatenate([back[..., :1], back[..., :-1]], axis=-1)
+    merged: FloatArray = ((maps + back) * np.float32(0.5)).astype(np.float32)
+    return merged
 
 
 class HeatmapDecoder(
@@ -102,12 +120,17 @@ class HeatmapDecoder(
     min_score: float
     grid: Grid
 
+    def __post_init__(self) -> None:
+        gaussian_kernel(self.kernel)  # raises where the size is none
+        if not 0 <= self.blur_sigma <= MAX_BLUR_SIGMA:
+            raise DecodeError(f"blur_sigma: got {self.blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
+        if not (math.isfinite(self.beta) and math.isfinite(self.min_score)):
+            raise DecodeError(f"beta and min_score: got {self.beta} and {self.min_score}, wanted finite numbers")
+
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
         """Outputs by role, one image; keypoints in network-input pixels."""
         maps = only(outputs, "heatmaps")
-        points = heatmap(
-            maps[None], refine=self.refine, kernel=self.kernel, beta=self.beta, blur_sigma=self.blur_sigma
-        )
+        points = heatmap(maps[None], refine=self.refine, kernel=self.kernel, beta=self.beta, blur_sigma=self.blur_sigma)
         missing = ~(points[..., 2] > self.min_score)
         points[missing] = (np.nan, np.nan, 0)
         found = points[~missing]

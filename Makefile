@@ -1,0 +1,72 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine (Python >= 3.10, a C++ compiler):
+#   make demo ONNX=FILE PRESET=NAME SOURCE=PATH    your network, from ONNX to the annotated picture; no torch, no GPU
+#   make test                                      all tests that take less than 20 s each
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo-out
+# torch for the tests of the exporter; empty leaves them out
+TORCH ?= torch==2.13.0
+
+bin := $(VENV)/bin
+pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+native := $(wildcard runtime/native/*)
+
+.PHONY: demo test test-all test-native lint bench docs kernels clean
+
+$(VENV)/base: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(pip) --upgrade pip
+	$(pip) scikit-build-core nanobind cmake ninja
+	touch $@
+
+# What a device or a workstation without torch needs.
+$(VENV)/demo: $(VENV)/base pyproject.toml $(native)
+	$(pip) --no-build-isolation --editable '.[cpu,live,onnx]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/demo
+	$(pip) --no-build-isolation --editable '.[cpu,live,onnx,dev]'
+	$(if $(TORCH),$(pip) --no-build-isolation --editable '.[export]' $(TORCH))
+	touch $@
+
+demo: $(VENV)/demo
+	@test -n "$(ONNX)" -a -n "$(PRESET)" -a -n "$(SOURCE)" || { \
+	  echo "usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg" >&2; exit 2; }
+	mkdir -p $(OUT)
+	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --force
+	$(bin)/pose-info $(OUT)/demo.pose
+	$(bin)/pose-check $(OUT)/demo.pose
+	$(bin)/pose-run --bundle $(OUT)/demo.pose --source "$(SOURCE)" --json $(OUT)/poses.jsonl --save $(OUT)/annotated
+	@echo "annotated pictures: $(OUT)/annotated   poses: $(OUT)/poses.jsonl"
+
+test: $(VENV)/dev
+	$(bin)/python -m pytest
+	$(MAKE) --no-print-directory test-native
+
+test-all: $(VENV)/dev
+	$(bin)/python -m pytest -m "slow or not slow" --durations=10
+	$(MAKE) --no-print-directory test-native
+
+# The native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
+test-native: $(VENV)/dev
+	PATH="$(abspath $(bin)):$$PATH" PYTHON=$(abspath $(bin))/python tests/native/run.sh asan
+	PATH="$(abspath $(bin)):$$PATH" PYTHON=$(abspath $(bin))/python tests/native/run.sh tsan
+
+lint: $(VENV)/dev
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+bench: $(VENV)/dev
+	cd tests && $(abspath $(bin))/python -m bench
+
+docs: $(VENV)/dev
+	$(bin)/python docs/make_api.py > docs/api.md
+
+# Every CUDA kernel, compiled for every board, without a GPU.
+kernels: $(VENV)/dev
+	$(pip) --requirement deploy/cuda-requirements.txt
+	$(bin)/python deploy/build_kernels.py build/kernels
+
+clean:
+	rm -rf $(VENV) build $(OUT)

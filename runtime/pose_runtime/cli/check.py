@@ -1,0 +1,49 @@
+"""pose-check BUNDLE: does this bundle give here the poses that it must give?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pose_runtime.bundle import load_bundle
+from pose_runtime.check import ROLES, GraphCheck, check_bundle
+from pose_runtime.cli._common import Version, new_app, run_app
+
+app = new_app()
+
+
+@app.command()
+def check(
+    bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
+    engine: Annotated[
+        str | None, typer.Option(help=f"Only this engine: {', '.join(ROLES)}.", show_default="all")
+    ] = None,
+    version: Version = False,  # noqa: ARG001
+) -> None:
+    """Run the bundle's check frames through its graphs; exit 1 if a frame's OKS is below the bundle's bound.
+
+    OKS is the similarity (0 to 1) to the poses that the FP32 network gave when the bundle was written. `heads` is the
+    largest difference of the outputs' mean, deviation, minimum and maximum, as a share of the output's range.
+    """
+    checks = check_bundle(load_bundle(bundle), engine=engine)
+    for graph in checks:
+        _print(graph)
+    if not all(graph.passed for graph in checks):
+        raise typer.Exit(1)
+
+
+def _print(graph: GraphCheck) -> None:
+    for frame in graph.frames:
+        heads = "  ".join(f"{name} {difference:.1e}" for name, difference in frame.heads.items())
+        verdict = "" if frame.oks >= graph.min_oks else "  BELOW"
+        found, wanted = frame.people
+        print(f"{graph.role} {frame.file}  OKS {frame.oks:.4f}{verdict}  people {found} of {wanted}  heads {heads}")
+    verdict = "passed" if graph.passed else "FAILED"
+    print(f"{graph.role} on {graph.engine}: {verdict}, worst OKS {graph.worst_oks:.4f}, bound {graph.min_oks}")
+
+
+def main() -> None:
+    """Entry point."""
+    run_app(app)
