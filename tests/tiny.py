@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+
 from pose_runtime import geometry, manifest
 from pose_runtime.bundle import Bundle, write_bundle
 from pose_runtime.decode import HeatmapDecoder

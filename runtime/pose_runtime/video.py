@@ -38,6 +38,8 @@ class Video(Source):
         SourceError: not a video, no video stream, or too large; while iterating: damaged data. All name the file.
     """
 
+    is_video = True
+
     def __init__(self, path: Path) -> None:
         self.files = (path,)
         self._path = path

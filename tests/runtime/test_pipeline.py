@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import tiny
 from onnx import TensorProto
+
+import tiny
 from pose_runtime import geometry, manifest
 from pose_runtime.bundle import load_bundle
 from pose_runtime.decode import HeatmapDecoder

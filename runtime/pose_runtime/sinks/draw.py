@@ -54,7 +54,7 @@ def to_bgr(frame: Frame) -> ByteArray:
     channels = _CHANNELS[frame.format]
     pixels = _rows(frame.planes[0], height, frame.strides[0])[:, : width * channels].reshape(height, width, channels)
     if frame.format == "bgr8":
-        return pixels.copy()
+        return np.array(pixels)
     return np.asarray(cv2.cvtColor(pixels, _CONVERSIONS[frame.format]), np.uint8)
 
 

@@ -3,8 +3,8 @@
     {"jetpose": version, "bundle": digest, "network": name, "skeleton": {"names": [...], "limbs": [[a, b], ...]}}
     {"source": name, "frame": n, "time_s": t, "size_wh": [w, h], "people": [{"score": s, "keypoints": [...]}]}
 
-A keypoint is [x, y, score] or null (see `Poses.to_dict`). Lines are written in place and flushed one by one, not into
-a temporary file: a run of hours can be followed while it goes, and what was found survives its end by whatever cause.
+A keypoint is [x, y, score] or null (see `Poses.to_dict`). Lines are written in place and at once, not into a
+temporary file: a run of hours can be followed while it goes, and what was found survives its end by whatever cause.
 The file is at all times a sequence of whole lines.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,12 @@ from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
 from pose_runtime.sources import Item
 from pose_runtime.version import version
+
+
+def _standard_output() -> Any:
+    """Without its buffer: what a full disk or a closed pipe refused must not come up again when the process ends."""
+    sys.stdout.flush()
+    return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
 
 class JsonLines(Sink):
@@ -39,7 +45,7 @@ class JsonLines(Sink):
         self._name = "standard output" if path is None else str(path)
         self._encoder = msgspec.json.Encoder()
         try:
-            self._file: BinaryIO = sys.stdout.buffer if path is None else path.open("wb")
+            self._file: Any = _standard_output() if path is None else path.open("wb", buffering=0)
         except OSError as error:
             raise SinkError(f"{path}: cannot write it: {error.strerror}") from error
         self._is_ours = path is not None
@@ -62,9 +68,10 @@ class JsonLines(Sink):
             self._file.close()
 
     def _line(self, value: object) -> None:
+        data = memoryview(self._encoder.encode(value) + b"\n")
         try:
-            self._file.write(self._encoder.encode(value) + b"\n")
-            self._file.flush()
+            while data:  # a raw file may take less than all
+                data = data[self._file.write(data) :]
         except BrokenPipeError:  # whoever read it has seen enough
             raise
         except OSError as error:
