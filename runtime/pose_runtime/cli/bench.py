@@ -22,13 +22,14 @@ app = new_app()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
     source: Annotated[
-        str | None, typer.Option(help="Image, video or folder to take frames from.  [default: the bundle's own]")
+        str | None,
+        typer.Option(help="Image, video or folder to take frames from.  [default: the bundle's own]", metavar="PATH"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto or cpu.", metavar="NAME")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]")
+        int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of frames to time.")] = 50,
+    runs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of frames to time.", metavar="N")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:

@@ -25,20 +25,24 @@ app = new_app()
 
 @app.command()
 def run(
-    bundle: Annotated[Path, typer.Option(help="Folder NAME.pose/.")],
-    source: Annotated[str, typer.Option(help="Image, video, folder of images, or a quoted pattern such as 'a/*.jpg'.")],
+    bundle: Annotated[Path, typer.Option(help="Folder NAME.pose/.", metavar="DIR")],
+    source: Annotated[
+        str,
+        typer.Option(help="Image, video, folder of images, or a quoted pattern such as 'a/*.jpg'.", metavar="PATH"),
+    ],
     json: Annotated[
         str | None, typer.Option(help="Write JSON Lines to this file, - for standard output.", metavar="FILE")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Save frames with people drawn: an image, a video (.mp4) or a folder.")
+        Path | None,
+        typer.Option(help="Save frames with people drawn: an image, a video (.mp4) or a folder.", metavar="PATH"),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show them in a window; q or Escape ends.")] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto or cpu.", metavar="NAME")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]")
+        int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,
-    min_score: Annotated[float, typer.Option(help="Leave out people with a lower score.")] = 0.0,
+    min_score: Annotated[float, typer.Option(help="Leave out people with a lower score.", metavar="S")] = 0.0,
     version: Version = False,  # noqa: ARG001
 ) -> None:
     """Find the people in images and videos.

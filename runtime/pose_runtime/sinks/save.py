@@ -137,33 +137,19 @@ class VideoFile(Sink):
         except ImportError as error:
             hint = "pip install 'jetpose[live]'"
             raise SinkError(f"{path}: to write videos, {error.name or 'av'} is needed: {hint}") from error
-        self._path = path
-        self._part = path.with_name(f".{path.stem}.part{path.suffix}")  # FFmpeg goes by the suffix
-        self._writer = VideoWriter(self._part, rate_hz)
-        self._frames = 0
+        self._writer = VideoWriter(path, rate_hz)
 
     def write(self, item: Item, poses: Poses) -> None:
         """Add a frame."""
         self._writer.write(_drawn(item, poses), item.index, item.time_s)
-        self._frames += 1
 
     def close(self) -> None:
         """Finish the video and give it its name."""
-        if not self._frames:
-            self.abandon()
-            return
-        try:
-            self._writer.close()
-            self._part.replace(self._path)
-        except OSError as error:
-            raise SinkError(f"{self._path}: cannot write it: {error.strerror}") from error
-        finally:
-            self._part.unlink(missing_ok=True)
+        self._writer.close()
 
     def abandon(self) -> None:
         """Leave no video."""
         self._writer.abandon()
-        self._part.unlink(missing_ok=True)
 
 
 def _check_folder(path: Path) -> None:
