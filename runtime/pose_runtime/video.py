@@ -44,7 +44,7 @@ class Video(Source):
         self.files = (path,)
         self._path = path
         try:
-            self._container: Any = av.open(str(path))
+            self._container: Any = av.open(str(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{path}: neither an image nor a video that can be read: {error.strerror}") from error
         try:

@@ -50,12 +50,17 @@ class JsonLines(Sink):
             raise SinkError(f"{path}: cannot write it: {error.strerror}") from error
         self._is_ours = path is not None
         skeleton = bundle.manifest.skeleton
-        self._line({
+        header = {
             "jetpose": version(),
             "bundle": bundle.digest,
             "network": bundle.manifest.network.name,
             "skeleton": {"names": skeleton.names, "limbs": skeleton.limbs},
-        })  # fmt: skip
+        }
+        try:
+            self._line(header)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, item: Item, poses: Poses) -> None:
         """Add a line."""
