@@ -60,6 +60,8 @@ class Video(Source):
         if not self._container.streams.video:
             raise SourceError(f"{self._path}: no video in this file")
         stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise SourceError(f"{self._path}: no decoder for this video; convert it to H.264")
         width, height = stream.codec_context.width, stream.codec_context.height
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             wanted = f"1 to {MAX_SIDE} pixels each way"

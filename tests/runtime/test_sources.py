@@ -232,7 +232,7 @@ def test_damaged_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SourceError, match=r"b\.mp4"):
             all_of(path)
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(300):
         broken = bytearray(data)
         for at in rng.integers(0, len(data), 20):
             broken[at] = rng.integers(256)
