@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("heatmap",)
+MODULES = ("embedding", "heatmap", "networks", "paf", "preprocess")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ inline void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+void bind_embedding(nb::module_& m);
 void bind_heatmap(nb::module_& m);
 void bind_preprocess(nb::module_& m);
+void bind_paf(nb::module_& m);
 
 }  // namespace jetpose

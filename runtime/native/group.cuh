@@ -137,16 +137,26 @@ JP_FN float negative_infinity() {
 }
 JP_FN bool finite(float v) { return v - v == 0.0f; }
 
-// Largest of n values, NaN ignored. The sixteen running maxima become vector registers on a CPU.
+// Largest of n values, NaN ignored; -infinity where there is none.
 JP_FN float max_of(const float* p, int n) {
-  float best[16];
-  for (int j = 0; j < 16; ++j) best[j] = negative_infinity();
+  float best = negative_infinity();
   int i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < 16; ++j) best[j] = p[i + j] > best[j] ? p[i + j] : best[j];
-  for (; i < n; ++i) best[0] = p[i] > best[0] ? p[i] : best[0];
-  for (int j = 1; j < 16; ++j) best[0] = best[j] > best[0] ? best[j] : best[0];
-  return best[0];
+#if defined(__GNUC__) && !defined(__CUDACC__) && !defined(__CUDACC_RTC__)
+  // Vectors written out: the compiler does not find them behind the NaN rule.
+  typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
+  if (n >= 16) {
+    Lanes a = best - Lanes{}, b = a;
+    for (; i + 16 <= n; i += 16) {
+      const Lanes va = *(const Lanes*)(p + i), vb = *(const Lanes*)(p + i + 8);
+      a = va > a ? va : a;
+      b = vb > b ? vb : b;
+    }
+    a = b > a ? b : a;
+    for (int j = 0; j < 8; ++j) best = a[j] > best ? a[j] : best;
+  }
+#endif
+  for (; i < n; ++i) best = p[i] > best ? p[i] : best;
+  return best;
 }
 
 // First position of the largest of n values and that value; NaN ignored. All-NaN (or n = 0) gives -infinity at 0.
@@ -157,8 +167,17 @@ struct Peak {
 template <class Group>
 JP_FN Peak argmax(const Group& g, const float* p, int n) {
   if constexpr (Group::serial) {
-    const float best = max_of(p, n);
-    for (int i = 0; i < n; ++i)
+    constexpr int kChunk = 256;  // short, so that the second look, for the place, is short too
+    float best = negative_infinity();
+    int chunk = 0;
+    for (int i = 0; i < n; i += kChunk) {
+      const float highest = max_of(p + i, n - i < kChunk ? n - i : kChunk);
+      if (highest > best) {
+        best = highest;
+        chunk = i;
+      }
+    }
+    for (int i = chunk; i < n; ++i)
       if (p[i] == best) return {i, best};
     return {0, negative_infinity()};
   } else {

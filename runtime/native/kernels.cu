@@ -1,8 +1,10 @@
 // CUDA entry points: one thin __global__ function per operation, each one block per map, joint or image. The
 // algorithms stand in the headers and are the very ones that the CPU build runs. All names are extern "C".
+#include "embedding.cuh"
 #include "group.cuh"
 #include "heatmap.cuh"
 #include "preprocess.cuh"
+#include "paf.cuh"
 
 using namespace jetpose;
 
@@ -33,4 +35,94 @@ extern "C" __global__ void jetpose_preprocess_half(preprocess::Image image, prep
                                                    unsigned short* out) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
+}
+
+// One block per part: grid.x = K.
+//   heat (>= K, h, w); tiles: paf::tile_memory values, keys and spare: paf::key_memory values per block
+extern "C" __global__ void jetpose_paf_peaks(const float* heat, paf::Params params, paf::Sampling sampling,
+                                             float* tiles, u64* keys, u64* spare, paf::Peaks out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const i64 part = blockIdx.x, per_part = paf::key_memory(params);
+  const paf::PeakMemory memory{tiles + part * paf::tile_memory(sampling), keys + part * per_part,
+                               spare + part * per_part};
+  paf::find_peaks(g, params, sampling, heat + part * sampling.width * sampling.height, (int)part, memory, out);
+}
+
+// One block per limb: grid.x = L.
+//   fields (channels, h, w); keys and spare: M^2 values per block (not trt_pose); floats: M^2 + 3 M, ints: 3 M,
+//   marks: 3 M values per block
+extern "C" __global__ void jetpose_paf_limbs(const float* fields, paf::Params params, paf::Sampling sampling,
+                                             const paf::Limb* limbs, paf::Peaks peaks, u64* keys, u64* spare,
+                                             float* floats, int* ints, u8* marks, paf::Connections out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const i64 limb = blockIdx.x, m = params.max_peaks;
+  float* graph = floats + limb * (m * m + 3 * m);
+  float* prices = graph + m * m;
+  int* columns = ints + limb * 3 * m;
+  u8* used = marks + limb * 3 * m;
+  const paf::LimbMemory memory{
+      keys + limb * m * m, spare + limb * m * m, used, graph,
+      {prices, prices + m, prices + 2 * m, columns, columns + m, columns + 2 * m, used + 2 * m}};
+  paf::connect(g, params, sampling, fields, limbs[limb], (int)limb, peaks, memory, out);
+}
+
+// One block.
+extern "C" __global__ void jetpose_paf_people(paf::Params params, const paf::Limb* limbs, paf::Peaks peaks,
+                                              paf::Connections connections, paf::PeopleMemory memory,
+                                              paf::People out) {
+  __shared__ BlockScratch shared;
+  paf::assemble(BlockGroup{&shared}, params, limbs, peaks, connections, memory, out);
+}
+
+// Associative embedding of one image, three kernels in a row; Source is MapSource (_maps) or OutputSource (_outputs).
+// Blocks of one image need their own Work; images run in separate launches.
+//   peaks, refine: grid.x = joints; group: grid.x = 1; blockDim.x a multiple of 32
+//   count (1,): people found, at most embedding::people_capacity
+template <class Source>
+__device__ void embedding_peaks(const Source& source, const embedding::Params& params, const embedding::Work& work) {
+  __shared__ BlockScratch shared;
+  embedding::peaks_of_joint(BlockGroup{&shared}, params, source, work, blockIdx.x);
+}
+template <class Source>
+__device__ void embedding_group(const Source& source, const embedding::Params& params, const embedding::Work& work,
+                                const embedding::People& people, int* count) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const int found = embedding::people_of_image(g, params, source, work, people);
+  if (g.rank() == 0) *count = found;
+}
+template <class Source>
+__device__ void embedding_refine(const Source& source, const embedding::Params& params, const embedding::Work& work,
+                                 const embedding::People& people, const int* count) {
+  __shared__ BlockScratch shared;
+  embedding::missing_of_joint(BlockGroup{&shared}, params, source, work, blockIdx.x, people, *count);
+}
+
+extern "C" {
+__global__ void jetpose_embedding_peaks_maps(embedding::MapSource source, embedding::Params params,
+                                             embedding::Work work) {
+  embedding_peaks(source, params, work);
+}
+__global__ void jetpose_embedding_peaks_outputs(embedding::OutputSource source, embedding::Params params,
+                                                embedding::Work work) {
+  embedding_peaks(source, params, work);
+}
+__global__ void jetpose_embedding_group_maps(embedding::MapSource source, embedding::Params params,
+                                             embedding::Work work, embedding::People people, int* count) {
+  embedding_group(source, params, work, people, count);
+}
+__global__ void jetpose_embedding_group_outputs(embedding::OutputSource source, embedding::Params params,
+                                                embedding::Work work, embedding::People people, int* count) {
+  embedding_group(source, params, work, people, count);
+}
+__global__ void jetpose_embedding_refine_maps(embedding::MapSource source, embedding::Params params,
+                                              embedding::Work work, embedding::People people, const int* count) {
+  embedding_refine(source, params, work, people, count);
+}
+__global__ void jetpose_embedding_refine_outputs(embedding::OutputSource source, embedding::Params params,
+                                                 embedding::Work work, embedding::People people, const int* count) {
+  embedding_refine(source, params, work, people, count);
+}
 }

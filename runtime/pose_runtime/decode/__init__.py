@@ -7,9 +7,55 @@ Arrays are C-contiguous float32 (others are copied); coordinates are x, y with t
 from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
+from pose_runtime.decode.embedding import (
+    COCO_ORDER,
+    CROWDPOSE_ORDER,
+    Embedded,
+    EmbeddingDecoder,
+    Pass,
+    aggregate,
+    embedding,
+    embedding_outputs,
+)
 from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap, merge_flipped
+from pose_runtime.decode.paf import (
+    BODY25_LIMBS,
+    COCO18_LIMBS,
+    MPI15_LIMBS,
+    TRT_POSE_LIMBS,
+    PafDecoder,
+    PafParts,
+    paf,
+    paf_parts,
+    paf_sample,
+)
 
-__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap", "merge_flipped"]
+__all__ = [
+    "BODY25_LIMBS",
+    "COCO18_LIMBS",
+    "COCO_ORDER",
+    "CROWDPOSE_ORDER",
+    "MPI15_LIMBS",
+    "TRT_POSE_LIMBS",
+    "Decoded",
+    "Decoder",
+    "Embedded",
+    "EmbeddingDecoder",
+    "Grid",
+    "HeatmapDecoder",
+    "PafDecoder",
+    "PafParts",
+    "Pass",
+    "aggregate",
+    "embedding",
+    "embedding_outputs",
+    "gaussian_kernel",
+    "heatmap",
+    "merge_flipped",
+    "paf",
+    "paf_parts",
+    "paf_sample",
+]
 
-Decoder = HeatmapDecoder
+Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder
 """Any family's decoder; a new family adds its struct to this union."""

@@ -1,0 +1,183 @@
+"""Checkpoint files into networks, without running anything that a file may contain.
+
+A checkpoint is a pickle, and a pickle can call any function. `torch.load(weights_only=True)` refuses what it does not
+know; published files often hold such things beside the weights (training logs, configurations). Those files are read a
+second time by `_inert`, where everything but tensors becomes a placeholder.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pose_runtime.errors import ExportError
+from torch import Tensor, nn
+
+from pose_export import _inert
+
+MAX_BYTES = 4 << 30
+_WRAPPERS = ("state_dict", "best_state_dict", "model")
+_PREFIXES = ("module.", "1.", "model.", "backbone.", "keypoint_head.", "head.")
+"""DataParallel, the HigherHRNet authors' float16 wrapper, other wrappers, mmpose (0.x keypoint_head, 1.x head)."""
+_IGNORED = ("data_preprocessor.mean", "data_preprocessor.std")
+"""mmpose 1.x: pre-processing, which the preset states."""
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Give `network` the weights of the checkpoint file, as float32; ExportError where they do not fit exactly."""
+    try:
+        weights = fit(read_checkpoint(path), network.state_dict())
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error.__cause__
+    network.load_state_dict(weights)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors in a checkpoint file by the names they have there; no code of the file runs."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ExportError(f"cannot read the checkpoint: {error.strerror}") from error
+    if not path.is_file():
+        raise ExportError("not a file; wanted a PyTorch checkpoint")
+    if size > MAX_BYTES:
+        raise ExportError(f"{size} bytes; a checkpoint may have {MAX_BYTES}")
+    try:
+        _check_container(path, size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = _load(path)
+    except ExportError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ExportError(f"damaged or truncated checkpoint ({reason}); fetch it again") from error
+    return _state_dict(content)
+
+
+def _check_container(path: Path, size: int) -> None:
+    """Only PyTorch's zip and its older plain pickle: not TorchScript, tar files, web pages, zip bombs."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ExportError("the checkpoint is empty; fetch it again")
+    if head.lstrip().startswith(b"<"):
+        raise ExportError("a web page, not a checkpoint; download the file itself (a browser may be needed)")
+    if head.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
+            raise ExportError("the archive declares more bytes than the file has; not a PyTorch checkpoint")
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            raise ExportError("a TorchScript archive; wanted a checkpoint with a state dict")
+    elif not head.startswith(_inert.LEGACY_MAGIC):
+        raise ExportError("not a PyTorch checkpoint; wanted a file written by torch.save")
+
+
+def _load(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # something besides tensors and plain values
+        return _inert.load(path)
+
+
+def _numpy_globals() -> list[Any]:
+    """What a NumPy number or array in a checkpoint (an epoch, a best score) is made of."""
+    functions = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for name, function in functions.items()
+        for core in ("core", "_core")  # before and since NumPy 2
+    ]
+    dtypes = [getattr(np.dtypes, name) for name in np.dtypes.__all__ if name not in ("ObjectDType", "VoidDType")]
+    return [*named, np.dtype, np.ndarray, *dict.fromkeys(dtypes)]
+
+
+def _state_dict(content: object) -> dict[str, Tensor]:
+    """The tensors of a bare state dict, or of one inside the usual wrappers."""
+    for _ in range(3):  # {"model": {"state_dict": …}} has been seen
+        if not isinstance(content, Mapping):
+            break
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if isinstance(content, Mapping):
+        tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+    keys = f" with {', '.join(map(repr, list(content)[:5]))}" if isinstance(content, Mapping) else ""
+    raise ExportError(f"no state dict in the checkpoint: got {type(content).__name__}{keys}"[:300])
+
+
+def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename and convert `tensors` to the names, shapes and dtypes of `wanted`, a network's state dict.
+
+    Float tensors of any precision become float32. Batch norm's counters may be missing (PyTorch before 0.4.1).
+    """
+    names = convert_names(tensors, wanted)
+    renamed = {names[name]: tensor for name, tensor in tensors.items() if name not in _IGNORED}
+    for name in wanted:
+        if name.endswith("num_batches_tracked"):
+            renamed.setdefault(name, torch.zeros((), dtype=torch.int64))
+    misfits = [_shapes(name, got, wanted[name]) for name, got in renamed.items() if _misfit(got, wanted.get(name))]
+    problems = [
+        _listing("missing", (name for name in wanted if name not in renamed)),
+        _listing("unexpected", (name for name in renamed if name not in wanted)),
+        _listing("of another shape", misfits),
+    ]
+    if any(problems):
+        raise ExportError("the checkpoint is of another network: " + "; ".join(filter(None, problems)))
+    weights = {name: renamed[name].to(tensor.dtype) for name, tensor in wanted.items()}
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ExportError(f"the checkpoint's weights are damaged: {_listing('NaN or Inf', broken)}")
+    return weights
+
+
+def convert_names(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Each name without the prefixes of wrappers and other code bases, where that gives one of `wanted`."""
+    known = set(wanted)
+    converted = {name: _strip(name, known) for name in names}
+    name, count = max(Counter(converted.values()).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ExportError(f"the checkpoint has {count} tensors that would become {name!r}")
+    return converted
+
+
+def _strip(name: str, known: set[str]) -> str:
+    rest = name
+    while rest not in known:
+        prefix = next((prefix for prefix in _PREFIXES if rest.startswith(prefix)), None)
+        if prefix is None:
+            return name
+        rest = rest[len(prefix) :]
+    return rest
+
+
+def _misfit(tensor: Tensor, wanted: Tensor | None) -> bool:
+    if wanted is None:
+        return False
+    return tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point()
+
+
+def _shapes(name: str, got: Tensor, wanted: Tensor) -> str:
+    return f"{name} {_shape(got)} (wanted {_shape(wanted)})"
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{'x'.join(map(str, tensor.shape)) or 'scalar'} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _listing(what: str, names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{what} {', '.join(name[:120] for name in found[:3])}{more}" if found else ""

@@ -1,0 +1,178 @@
+"""The published HRNets and HigherHRNets.
+
+Sources: the authors' files (MIT; on Google Drive, but for one mirror in the Open Model Zoo) and mmpose's
+(Apache-2.0), whose file names carry the first 8 hex digits of the file's SHA-256.
+"""
+
+from __future__ import annotations
+
+from pose_export.networks._registry import Entry, Source, register
+
+_MMPOSE = "https://download.openmmlab.com/mmpose/"
+_HRNET_FOLDER = "https://drive.google.com/drive/folders/1hOTihvbyIxsm5ygDpbUuJ7O_tzv4oXjC"
+_HIGHER_FOLDER = "https://drive.google.com/drive/folders/1X9-TzWpwbX2zQf2To8lB-ZQHMYviYYh6"
+_ZOO = "https://storage.openvinotoolkit.org/repositories/open_model_zoo/public/2022.1/"
+
+
+def _mmpose(path: str) -> Source:
+    file = path.rpartition("/")[2]
+    digest = file.removesuffix(".pth").split("-")[-1].partition("_")[0]
+    return Source(url=_MMPOSE + path, licence="Apache-2.0", file=file, algorithm="sha256", digest=digest)
+
+
+def _drive(folder: str, file: str, file_id: str = "") -> Source:
+    url = f"https://drive.google.com/file/d/{file_id}/view" if file_id else folder
+    return Source(url=url, licence="MIT", file=file)
+
+
+def _authors(file: str, file_id: str = "") -> Source:
+    return _drive(_HIGHER_FOLDER if "higher" in file else _HRNET_FOLDER, file, file_id)
+
+
+_W32_512_MIRROR = Source(
+    url=_ZOO + "higher-hrnet-w32-human-pose-estimation/ckpt/pose_higher_hrnet_w32_512.pth",
+    licence="MIT",
+    file="pose_higher_hrnet_w32_512.pth",
+    algorithm="sha384",
+    digest="d344fcc4e426308139397bd708be1c59500e038a540ea0979b6a10556b5f3530701d86c0cab276fc5710419f91879e3d",
+)
+
+_JOINTS = {"coco": 17, "mpii": 16, "crowdpose": 14}
+_SIZES_WH = {
+    ("hrnet", "coco"): ((192, 256), (288, 384)),
+    ("hrnet", "mpii"): ((256, 256),),
+    ("hrnet", "crowdpose"): ((192, 256),),
+    ("higherhrnet", "coco"): ((512, 512), (640, 640)),
+    ("higherhrnet", "crowdpose"): ((512, 512),),
+}
+_CLASSES = {"hrnet": "hrnet:HRNet", "higherhrnet": "higherhrnet:HigherHRNet"}
+_OUTPUTS = {"hrnet": ("heatmaps",), "higherhrnet": ("heatmaps_tags", "heatmaps")}
+
+
+def _add(architecture: str, tag: str, parameters: int, sources: tuple[Source, ...], *aliases: str) -> None:
+    """Tag is `data_WxH` in the publishers' way: height x width, or one number for a square."""
+    family, _, width = architecture.partition("_w")
+    data, _, size = tag.partition("_")
+    height_width = [int(side) for side in size.split("x")]
+    register(
+        Entry(
+            name=f"{architecture}.{tag}",
+            builder=_CLASSES[family],
+            width=int(width),
+            joints=_JOINTS[data],
+            skeleton=data,
+            preset=family,
+            size_wh=(height_width[-1], height_width[0]),
+            sizes_wh=_SIZES_WH[family, data],
+            step=32,
+            outputs=_OUTPUTS[family],
+            parameters=parameters,
+            sources=sources,
+        ),
+        *aliases,
+    )
+
+
+_add(
+    "hrnet_w32",
+    "coco_256x192",
+    28_536_113,
+    (
+        _mmpose("top_down/hrnet/hrnet_w32_coco_256x192-c78dce93_20200708.pth"),
+        _authors("pose_coco/pose_hrnet_w32_256x192.pth", "1zYC7go9EV0XaSlSBjMaiyE_4TcHc_S38"),
+    ),
+    "hrnet",
+    "hrnet_w32",
+)
+_add(
+    "hrnet_w32",
+    "coco_384x288",
+    28_536_113,
+    (
+        _mmpose("top_down/hrnet/hrnet_w32_coco_384x288-d9f0d786_20200708.pth"),
+        _authors("pose_coco/pose_hrnet_w32_384x288.pth"),
+    ),
+)
+_add(
+    "hrnet_w32",
+    "mpii_256x256",
+    28_536_080,
+    (
+        _mmpose("top_down/hrnet/hrnet_w32_mpii_256x256-6c4f923f_20200812.pth"),
+        _authors("pose_mpii/pose_hrnet_w32_256x256.pth", "1_wn2ifmoQprBrFvUCDedjPON4Y6jsN-v"),
+    ),
+)
+_add(
+    "hrnet_w32",
+    "crowdpose_256x192",
+    28_536_014,
+    (_mmpose("top_down/hrnet/hrnet_w32_crowdpose_256x192-960be101_20201227.pth"),),
+)
+_add(
+    "hrnet_w48",
+    "coco_256x192",
+    63_595_745,
+    (
+        _mmpose("top_down/hrnet/hrnet_w48_coco_256x192-b9e0b3ab_20200708.pth"),
+        _authors("pose_coco/pose_hrnet_w48_256x192.pth"),
+    ),
+    "hrnet_w48",
+)
+_add(
+    "hrnet_w48",
+    "coco_384x288",
+    63_595_745,
+    (
+        _mmpose("top_down/hrnet/hrnet_w48_coco_384x288-314c8528_20200708.pth"),
+        _authors("pose_coco/pose_hrnet_w48_384x288.pth", "1UoJhTtjHNByZSm96W3yFTfU5upJnsKiS"),
+    ),
+)
+_add(
+    "hrnet_w48",
+    "mpii_256x256",
+    63_595_696,
+    (
+        _mmpose("top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth"),
+        _authors("pose_mpii/pose_hrnet_w48_256x256.pth"),
+    ),
+)
+_add(
+    "higherhrnet_w32",
+    "coco_512",
+    28_645_331,
+    (
+        _W32_512_MIRROR,
+        _mmpose("bottom_up/higher_hrnet32_coco_512x512-8ae85183_20200713.pth"),
+        _authors("pose_higher_hrnet_w32_512.pth", "1V9Iz0ZYy9m8VeaspfKECDW0NKlGsYmO1"),
+    ),
+    "higherhrnet",
+    "higherhrnet_w32",
+)
+_add(
+    "higherhrnet_w32",
+    "coco_640",
+    28_645_331,
+    (
+        _mmpose("bottom_up/higher_hrnet32_coco_640x640-a22fe938_20200712.pth"),
+        _authors("pose_higher_hrnet_w32_640.pth.tar", "1uEcQlm1rjV-JRgVbaP79Y5sMLqUX2ciD"),
+    ),
+)
+_add(
+    "higherhrnet_w32",
+    "crowdpose_512",
+    28_641_962,
+    (_mmpose("bottom_up/higher_hrnet32_crowdpose_512x512-1aa4a132_20201017.pth"),),
+)
+_add(
+    "higherhrnet_w48",
+    "coco_640",
+    63_827_139,
+    (_authors("pose_higher_hrnet_w48_640.pth.tar", "10j9Wx_I2H6qaw-prAdlJ44fLryDtA-ah"),),
+    "higherhrnet_w48",
+)
+_add(
+    "higherhrnet_w48",
+    "coco_512",
+    63_827_139,
+    (_mmpose("bottom_up/higher_hrnet48_coco_512x512-60fedcbc_20200712.pth"),),
+)

@@ -1,0 +1,149 @@
+#include "bind.hpp"
+#include "embedding.cuh"
+
+namespace jetpose {
+namespace {
+
+#ifdef JETPOSE_LANES
+constexpr int kLanes = JETPOSE_LANES;
+#else
+constexpr int kLanes = 1;
+#endif
+
+embedding::Params parameters(Array<const int, 1> order, int window, int max_people, double threshold,
+                             double tag_threshold, bool use_detection_val, bool ignore_too_much, bool rms,
+                             bool adjust, bool refine, bool refined_one) {
+  embedding::Params p{};
+  p.joints = (int)order.shape(0);
+  require(p.joints >= 1 && p.joints <= embedding::kMaxJoints, "embedding: joints");
+  for (int i = 0; i < p.joints; ++i) {
+    p.order[i] = order.data()[i];
+    require(p.order[i] >= 0 && p.order[i] < p.joints, "embedding: joint order");
+    for (int j = 0; j < i; ++j) require(p.order[j] != p.order[i], "embedding: joint order");
+  }
+  require(window >= 1 && window <= embedding::kMaxWindow && window % 2 == 1, "embedding: window");
+  require(max_people >= 1 && max_people <= embedding::kMaxPeople, "embedding: max_people");
+  require(threshold >= 0, "embedding: threshold");
+  p.window = window;
+  p.max_people = max_people;
+  p.threshold = threshold;
+  p.tag_threshold = tag_threshold;
+  p.use_detection_val = use_detection_val;
+  p.ignore_too_much = ignore_too_much;
+  p.rms = rms;
+  p.adjust = adjust;
+  p.refine = refine;
+  p.refined_one = refined_one;
+  return p;
+}
+
+embedding::Work work_for(const embedding::Params& p, int width, int height) {
+  const std::size_t k = p.joints, tiles = embedding::tile_count(width, height);
+  const std::size_t capacity = embedding::people_capacity(p);
+  return {scratch<u64, 0>(k * kLanes * p.max_people),
+          scratch<u64, 1>(k * p.max_people),
+          scratch<int>(k),
+          scratch<float, 0>(k * tiles),
+          scratch<embedding::Range>(k * tiles * p.components),
+          scratch<u8>(k * tiles),
+          scratch<u64, 2>(k * tiles),
+          scratch<float, 1>(k * embedding::kBuffer),
+          scratch<embedding::Grouping>(1),
+          scratch<embedding::Member>(capacity),
+          scratch<float, 2>(capacity * p.components)};
+}
+
+template <class Source>
+int decode(const embedding::Params& p, const Source& source, Array<float, 3> keypoints, Array<float, 3> tags,
+           Array<float, 1> scores) {
+  const std::size_t capacity = embedding::people_capacity(p), k = p.joints;
+  require(source.width > 0 && source.height > 0, "embedding: empty maps");
+  require((i64)source.width * source.height < 1ll << 31, "embedding: maps too large");
+  require(keypoints.shape(0) == capacity && keypoints.shape(1) == k && keypoints.shape(2) == 3, "embedding: keypoints");
+  require(tags.shape(0) == capacity && tags.shape(1) == k && tags.shape(2) == (std::size_t)p.components,
+          "embedding: tags");
+  require(scores.shape(0) == capacity, "embedding: scores");
+  const embedding::People people{keypoints.data(), tags.data(), scores.data()};
+  const embedding::Work work = work_for(p, source.width, source.height);
+  int count = 0;
+  run([&](const auto& g) {
+    const int found = embedding::decode(g, p, source, work, people);
+    if (g.rank() == 0) count = found;
+  });
+  return count;
+}
+
+// heatmaps (K, H, W), tags (K or 1, H, W, T).
+int decode_maps(Array<const float, 3> heatmaps, Array<const float, 4> tags, Array<float, 3> keypoints,
+                Array<float, 3> out_tags, Array<float, 1> scores, Array<const int, 1> order, int window,
+                int max_people, double threshold, double tag_threshold, bool use_detection_val, bool ignore_too_much,
+                bool rms, bool adjust, bool refine, bool refined_one) {
+  embedding::Params p = parameters(order, window, max_people, threshold, tag_threshold, use_detection_val,
+                                   ignore_too_much, rms, adjust, refine, refined_one);
+  p.components = (int)tags.shape(3);
+  require(p.components >= 1 && p.components <= embedding::kMaxComponents, "embedding: tag components");
+  require(heatmaps.shape(0) == (std::size_t)p.joints, "embedding: heatmaps");
+  require((tags.shape(0) == heatmaps.shape(0) || tags.shape(0) == 1) && tags.shape(1) == heatmaps.shape(1) &&
+              tags.shape(2) == heatmaps.shape(2),
+          "embedding: tags");
+  embedding::MapSource source{heatmaps.data(), tags.data(), (int)heatmaps.shape(2), (int)heatmaps.shape(1),
+                              p.components, 0};
+  if (tags.shape(0) > 1) source.tag_stride = (i64)source.width * source.height * p.components;
+  return decode(p, source, keypoints, out_tags, scores);
+}
+
+// coarse (K, h, w), fine (K, h2, w2) or empty, tags (K or 1, h, w), all no larger than width x height.
+int decode_outputs(Array<const float, 3> coarse, Array<const float, 3> fine, Array<const float, 3> tags, int width,
+                   int height, Array<float, 3> keypoints, Array<float, 3> out_tags, Array<float, 1> scores,
+                   Array<const int, 1> order, int window, int max_people, double threshold, double tag_threshold,
+                   bool use_detection_val, bool ignore_too_much, bool rms, bool adjust, bool refine,
+                   bool refined_one) {
+  embedding::Params p = parameters(order, window, max_people, threshold, tag_threshold, use_detection_val,
+                                   ignore_too_much, rms, adjust, refine, refined_one);
+  p.components = 1;
+  require(coarse.shape(0) == (std::size_t)p.joints && coarse.size() > 0, "embedding: coarse heatmaps");
+  require((tags.shape(0) == coarse.shape(0) || tags.shape(0) == 1) && tags.shape(1) == coarse.shape(1) &&
+              tags.shape(2) == coarse.shape(2),
+          "embedding: tags");
+  const bool two = fine.size() > 0;
+  require(!two || fine.shape(0) == coarse.shape(0), "embedding: fine heatmaps");
+  embedding::OutputSource source{};
+  source.coarse = coarse.data();
+  source.fine = two ? fine.data() : nullptr;
+  source.tags = tags.data();
+  source.coarse_height = (int)coarse.shape(1);
+  source.coarse_width = (int)coarse.shape(2);
+  source.middle_height = two ? (int)fine.shape(1) : source.coarse_height;
+  source.middle_width = two ? (int)fine.shape(2) : source.coarse_width;
+  source.width = width;
+  source.height = height;
+  source.tag_stride = tags.shape(0) > 1 ? (i64)source.coarse_width * source.coarse_height : 0;
+  require(source.coarse_width <= source.middle_width && source.middle_width <= width &&
+              source.coarse_height <= source.middle_height && source.middle_height <= height,
+          "embedding: sizes must grow from output to output");
+  return decode(p, source, keypoints, out_tags, scores);
+}
+
+// Bilinear, half-pixel centres: maps (C, h, w) to out (C, H, W).
+void resize(Array<const float, 3> maps, Array<float, 3> out) {
+  require(maps.shape(0) == out.shape(0) && maps.size() > 0, "resize: shapes");
+  const int from_height = (int)maps.shape(1), from_width = (int)maps.shape(2);
+  const int height = (int)out.shape(1), width = (int)out.shape(2), count = (int)maps.shape(0);
+  const float* from = maps.data();
+  float* to = out.data();
+  run([&](const auto& g) {
+    for (int i = g.rank(); i < count; i += g.size())
+      embedding::resize_map(from + (i64)i * from_width * from_height, from_width, from_height,
+                            to + (i64)i * width * height, width, height);
+  });
+}
+
+}  // namespace
+
+void bind_embedding(nb::module_& m) {
+  m.def("embedding_maps", &decode_maps);
+  m.def("embedding_outputs", &decode_outputs);
+  m.def("resize_maps", &resize);
+}
+
+}  // namespace jetpose
