@@ -10,7 +10,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -86,7 +86,7 @@ class _Storage:
         self.data = torch.frombuffer(bytearray(data), dtype=self.dtype) if data else torch.empty(0, dtype=self.dtype)
 
 
-class _View:
+class View:
     """A tensor to be: a part of a storage."""
 
     __slots__ = ("offset", "size", "storage", "stride")
@@ -98,6 +98,7 @@ class _View:
         pass
 
     def tensor(self) -> Tensor:
+        """A copy of its numbers; any exception where the file's numbers do not fit together."""
         if not isinstance(self.storage, _Storage) or self.storage.data is None:
             raise ValueError("a tensor without its numbers")
         view = torch.as_strided(self.storage.data, self.size, self.stride, self.offset)  # type: ignore[arg-type]
@@ -111,7 +112,7 @@ def _parameter(data: object, *_: object) -> object:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes plain values, `_View`s and `Inert`s only."""
+    """Makes plain values, `View`s and `Inert`s only."""
 
     def __init__(self, file: BinaryIO, storages: dict[str, _Storage]) -> None:
         super().__init__(file, encoding="latin-1")
@@ -124,7 +125,7 @@ class _Unpickler(pickle.Unpickler):
         if module in ("torch", "torch.cuda") and name in _DTYPES:
             return _DTYPES[name]
         if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
-            return _Call(_View)
+            return _Call(View)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return _Call(_parameter)
         return Inert
@@ -140,10 +141,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(path: Path) -> object:
-    """The file's content: dicts, lists, strings, numbers, tensors; anything else is `Inert`."""
-    storages: dict[str, _Storage] = {}
-    read = _read_zip if zipfile.is_zipfile(path) else _read_legacy
-    return _with_tensors(read(path, storages))
+    """The file's content: dicts, lists, strings, numbers, `View`s for tensors; anything else is `Inert`."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    return _read_zip(path, {}) if zipped else _read_legacy(path, {})
 
 
 def _read_zip(path: Path, storages: dict[str, _Storage]) -> object:
@@ -167,13 +168,4 @@ def _read_legacy(path: Path, storages: dict[str, _Storage]) -> object:
             if numel != storage.numel or numel * storage.dtype.itemsize > size:
                 raise ValueError(f"{numel} numbers stored, {storage.numel} declared")
             storage.fill(file.read(numel * storage.dtype.itemsize))
-    return content
-
-
-def _with_tensors(content: object, depth: int = 4) -> object:
-    """Views become tensors in the outer dicts, where weights stand; deeper ones (an optimiser's) are left."""
-    if isinstance(content, _View):
-        return content.tensor()
-    if isinstance(content, Mapping) and depth:
-        return {key: _with_tensors(value, depth - 1) for key, value in content.items()}
     return content

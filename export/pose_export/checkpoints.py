@@ -7,7 +7,6 @@ second time by `_inert`, where everything but tensors becomes a placeholder.
 
 from __future__ import annotations
 
-import pickle
 import warnings
 import zipfile
 from collections import Counter
@@ -53,13 +52,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         _check_container(path, size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = _load(path)
+            return _state_dict(_load(path))
     except ExportError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ExportError(f"damaged or truncated checkpoint ({reason}); fetch it again") from error
-    return _state_dict(content)
 
 
 def _check_container(path: Path, size: int) -> None:
@@ -85,7 +83,7 @@ def _load(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # something besides tensors and plain values
+    except Exception:  # something besides tensors and plain values; which exception depends on PyTorch's version
         return _inert.load(path)
 
 
@@ -111,11 +109,19 @@ def _state_dict(content: object) -> dict[str, Tensor]:
             break
         content = inner
     if isinstance(content, Mapping):
-        tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        named = {key: _tensor(value) for key, value in content.items() if isinstance(key, str)}
+        tensors = {key: value for key, value in named.items() if value is not None}
         if tensors:
             return tensors
-    keys = f" with {', '.join(map(repr, list(content)[:5]))}" if isinstance(content, Mapping) else ""
-    raise ExportError(f"no state dict in the checkpoint: got {type(content).__name__}{keys}"[:300])
+    keys = [key for key in content if isinstance(key, str)][:5] if isinstance(content, Mapping) else []
+    among = f" with {', '.join(keys)}" if keys else ""
+    raise ExportError(f"no state dict in the checkpoint: got {type(content).__name__}{among}"[:300])
+
+
+def _tensor(value: object) -> Tensor | None:
+    if isinstance(value, _inert.View):
+        return value.tensor()
+    return value if isinstance(value, Tensor) else None
 
 
 def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -93,13 +93,14 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 def _stored_bytes(tensor: TensorProto) -> int:
     """Bytes that the shape asks for; -1 for a type that is none."""
+    numbers: int = math.prod(tensor.dims)
     if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
-        return -(-math.prod(tensor.dims) // 2)
+        return -(-numbers // 2)
     try:
         itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, TypeError, ValueError):
         return -1
-    return int(math.prod(tensor.dims) * itemsize)
+    return numbers * int(itemsize)
 
 
 def _parameters(model: ModelProto) -> int:

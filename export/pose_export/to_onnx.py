@@ -77,6 +77,19 @@ class _Heads(nn.Module):
 
 
 @contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each part gets its own mode back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's warnings and prints, which tell a user nothing, away from the terminal."""
     level = logging.getLogger("torch.onnx").level
@@ -94,11 +107,10 @@ def _traced(
 ) -> onnx.ModelProto:
     """The TorchScript exporter: on static convolutional graphs it gives what the newer one does, ten times as fast."""
     buffer = io.BytesIO()
-    training = module.training
     try:
-        with _quiet(), torch.inference_mode():
+        with _quiet(), _evaluating(module):
             torch.onnx.export(
-                module.eval(),
+                module,
                 (sample,),
                 buffer,  # type: ignore[arg-type]
                 input_names=[input_name],
@@ -115,8 +127,6 @@ def _traced(
             f"the network cannot be exported at {sample.shape[3]}x{sample.shape[2]}: {reason}; is the size a multiple "
             "of the network's step?"
         ) from error
-    finally:
-        module.train(training)
     return onnx.load_model_from_string(buffer.getvalue())
 
 
@@ -172,14 +182,14 @@ def compare(
     session = _session(path)
     (graph_input,) = session.get_inputs()
     names = [name for name in output_names if name is not None]
-    heads = _Heads(module, output_names).eval()
+    heads = _Heads(module, output_names)
     width, height = size_wh if size_wh != (0, 0) else (_TRACED_SIZE + 64, _TRACED_SIZE)
     random = np.random.default_rng(0)
     worst = dict.fromkeys(names, 0.0)
     for run in range(runs):
         batch = 1 if isinstance(graph_input.shape[0], int) else 1 + run % 2
         x = random.standard_normal((batch, 3, height, width), dtype=np.float32)
-        with torch.inference_mode():
+        with _evaluating(heads):
             wanted = [output.numpy() for output in heads(torch.from_numpy(x))]
         for name, got, want in zip(names, session.run(names, {graph_input.name: x}), wanted, strict=True):
             worst[name] = max(worst[name], _difference(name, got, want))

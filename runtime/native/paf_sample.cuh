@@ -49,7 +49,21 @@ JP_FN float sample_fixed(const float* at, int stride, const float* wx, const flo
   return sum;
 }
 
-// One decoded pixel; (px, py) lies on the decoded map. A value that is not finite counts as 0.
+JP_FN float finite_or_0(float v) { return finite(v) ? v : 0.0f; }
+
+template <bool checked>
+JP_FN float sample_any(const float* at, int stride, const float* wx, int taps_x, const float* wy, int taps_y) {
+  float sum = 0;
+  for (int r = 0; r < taps_y; ++r) {
+    float line = 0;
+    for (int c = 0; c < taps_x; ++c) line += wx[c] * (checked ? finite_or_0(at[r * stride + c]) : at[r * stride + c]);
+    sum += wy[r] * line;
+  }
+  return sum;
+}
+
+// One decoded pixel; (px, py) lies on the decoded map. Cells that are not finite count as 0, and so does a sum that
+// overflows.
 JP_FN float sample(const float* map, int stride, const Axis& x, const Axis& y, int px, int py) {
   const float* at = map + (i64)y.first[py] * stride + x.first[px];
   const float* wx = x.weights + (i64)px * x.taps;
@@ -60,13 +74,10 @@ JP_FN float sample(const float* map, int stride, const Axis& x, const Axis& y, i
   } else if (x.taps == 1 && y.taps == 1) {
     sum = sample_fixed<1>(at, stride, wx, wy);
   } else {
-    for (int r = 0; r < y.taps; ++r) {
-      float line = 0;
-      for (int c = 0; c < x.taps; ++c) line += wx[c] * at[r * stride + c];
-      sum += wy[r] * line;
-    }
+    sum = sample_any<false>(at, stride, wx, x.taps, wy, y.taps);
   }
-  return finite(sum) ? sum : 0.0f;
+  if (finite(sum)) return sum;
+  return finite_or_0(sample_any<true>(at, stride, wx, x.taps, wy, y.taps));
 }
 
 // The rows that a tile starting at decoded row `top` holds, and the cells' rows that these read.
@@ -111,7 +122,7 @@ JP_FN bool may_reach(const Sampling& s, const float* extremes, int b, float thre
 }
 
 // Fills tile (kTile, kTile) for the block b of columns and the decoded rows from top on: along x into lines
-// (band.count, kTile), then along y. Pixels outside the map and values that are not finite are 0.
+// (band.count, kTile), then along y. Pixels outside the map are 0; what is not finite counts as in sample().
 template <class Group>
 JP_FN void fill_tile(const Group& g, const Sampling& s, const float* map, int b, int top, const Band& band,
                      float* lines, float* tile) {
@@ -123,8 +134,10 @@ JP_FN void fill_tile(const Group& g, const Sampling& s, const float* map, int b,
     const float* row = cells + (i64)(at / kTile) * s.width;
     const float* column = weights + at % kTile;
     float sum[Group::serial ? kTile : 1] = {};
-    for (int c = 0; c < span; ++c)
-      for (int x = 0; x < step; ++x) sum[x] += column[c * kTile + x] * row[c];
+    for (int c = 0; c < span; ++c) {
+      const float cell = finite_or_0(row[c]);
+      for (int x = 0; x < step; ++x) sum[x] += column[c * kTile + x] * cell;
+    }
     for (int x = 0; x < step; ++x) lines[at + x] = sum[x];
   }
   g.sync();
@@ -138,7 +151,7 @@ JP_FN void fill_tile(const Group& g, const Sampling& s, const float* map, int b,
       for (int r = 0; r < s.search_y.taps; ++r)
         for (int x = 0; x < step; ++x) sum[x] += wy[r] * line[r * kTile + x];
     }
-    for (int x = 0; x < step; ++x) tile[at + x] = finite(sum[x]) ? sum[x] : 0.0f;
+    for (int x = 0; x < step; ++x) tile[at + x] = finite_or_0(sum[x]);
   }
   g.sync();
 }

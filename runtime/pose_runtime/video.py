@@ -38,13 +38,15 @@ class Video(Source):
         SourceError: not a video, no video stream, or too large; while iterating: damaged data. All name the file.
     """
 
+    is_video = True
+
     def __init__(self, path: Path) -> None:
         self.files = (path,)
         self._path = path
         try:
-            self._container: Any = av.open(str(path))
+            self._container: Any = av.open(str(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            raise SourceError(f"{path}: cannot read the video: {error.strerror}") from error
+            raise SourceError(f"{path}: neither an image nor a video that can be read: {error.strerror}") from error
         try:
             self._stream = self._first_stream()
         except SourceError:
@@ -58,6 +60,8 @@ class Video(Source):
         if not self._container.streams.video:
             raise SourceError(f"{self._path}: no video in this file")
         stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise SourceError(f"{self._path}: no decoder for this video; convert it to H.264")
         width, height = stream.codec_context.width, stream.codec_context.height
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             wanted = f"1 to {MAX_SIDE} pixels each way"
@@ -86,6 +90,8 @@ class Video(Source):
 class VideoWriter:
     """Frames into a video file: H.264, or MPEG-4 part 2 where FFmpeg has no encoder for it.
 
+    It appears under its name by `close`; until then there is a hidden file `.NAME.part.SUFFIX` beside it.
+
     Args:
         path: its suffix chooses the container (.mp4, .mkv, .mov).
         rate_hz: frames per second, for frames without a time.
@@ -98,8 +104,9 @@ class VideoWriter:
         self._stream: Any = None
         self._first_s = 0.0
         self._last = -1
+        self._part = path.with_name(f".{path.stem}.part{path.suffix}")  # FFmpeg goes by the suffix
         try:
-            self._container: Any = av.open(str(path), "w")
+            self._container: Any = av.open(str(self._part), "w")
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"{path}: cannot write the video: {error.strerror}") from error
 
@@ -112,7 +119,8 @@ class VideoWriter:
             self._open_stream(width + width % 2, height + height % 2)
             self._size_wh, self._first_s = (width, height), time_s
         elif self._size_wh != (width, height):
-            raise SinkError(f"{self._path}: got a frame of {width} x {height} in a video of {self._size_wh}")
+            wanted = f"{self._size_wh[0]} x {self._size_wh[1]} as the first"
+            raise SinkError(f"{self._path}: got a frame of {width} x {height}, wanted {wanted}; save to a folder")
         if width % 2 or height % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         self._last = max(self._last + 1, round((time_s - self._first_s) / _TIME_BASE))
@@ -121,16 +129,21 @@ class VideoWriter:
         self._encode(frame)
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Finish the file and give it its name; without frames there is none."""
         try:
             if self._stream is not None:
                 self._encode(None)
+                self._container.close()
+                self._part.replace(self._path)
+        except (av.FFmpegError, OSError) as error:
+            raise SinkError(f"{self._path}: cannot write the video: {error.strerror}") from error
         finally:
-            self._container.close()
+            self.abandon()
 
     def abandon(self) -> None:
-        """Close the file as it is."""
+        """Leave nothing."""
         self._container.close()
+        self._part.unlink(missing_ok=True)
 
     def _open_stream(self, width: int, height: int) -> None:
         encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)

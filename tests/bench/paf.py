@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-
 from bench.case import BenchCase
 from pose_runtime.decode import COCO18_LIMBS, TRT_POSE_LIMBS, paf
 
@@ -74,7 +73,12 @@ def scene(profile: str, people: int, width: int, height: int, seed: int = 0) -> 
 
 def cases() -> Iterator[BenchCase]:
     """Every profile at its usual size; goals are for up to five people."""
-    sizes = {"lightweight": (57, 32, 1.2), "openpose": (82, 46, 3.0), "tf_pose": (82, 46, None), "trt_pose": (56, 56, 0.05)}
+    sizes = {
+        "lightweight": (57, 32, 1.2),
+        "openpose": (82, 46, 3.0),
+        "tf_pose": (82, 46, None),
+        "trt_pose": (56, 56, 0.05),
+    }
     for profile, (width, height, goal_ms) in sizes.items():
         for people in PEOPLE:
             heat, fields = scene(profile, people, width, height)

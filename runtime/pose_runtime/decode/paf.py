@@ -191,7 +191,9 @@ def _check(o: _Options) -> None:
         raise DecodeError(f"limbs: got {len(o.limbs)}, wanted 1 to {_MAX_PARTS}")
     for limb in o.limbs:
         if len(limb) != 4 or min(limb) < 0 or max(limb[:2]) >= o.parts or limb[0] == limb[1]:
-            raise DecodeError(f"limb {limb}: wanted two different parts below {o.parts}, then two channels of the field")
+            raise DecodeError(
+                f"limb {limb}: wanted two different parts below {o.parts}, then two channels of the field"
+            )
     for index in o.matching_only:
         _within("matching_only", index, 0, len(o.limbs) - 1)
 
@@ -328,7 +330,8 @@ def paf(
         scores: float32 (N,): openpose, tf_pose: sum of peak and limb scores divided by the parts; lightweight: that sum
             times (parts - 1), which it gives COCO; trt_pose: share of the parts that were found.
 
-    A decoded value that NaN or infinity in a map makes non-finite counts as 0.
+    NaN and infinity in a map count as 0 where maps are enlarged; in trt_pose such a cell is no peak, and a limb or a
+    refinement that they spoil is passed over.
 
     Raises:
         DecodeError: arrays or options that do not fit together.
@@ -429,6 +432,7 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     grid: Grid
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+        """The people of one image, in pixels of a network input of input_wh."""
         heat = only(outputs, "heatmaps")
         options = _Options(
             self.profile, self.limbs, self.matching_only, self.parts, self.peak_threshold, self.limb_threshold,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from pose_runtime.frame import Frame
 
 _Source = TypeVar("_Source", bound="Source")
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
     """One frame of a source.
 
     Attributes:
@@ -34,12 +36,14 @@ class Source(ABC):
     Attributes:
         files: that it reads; no result may overwrite them.
         count: number of frames as far as it is known beforehand, else None. Not to be relied on.
-        rate_hz: frames per second of a video, else None.
+        is_video: its frames are a video's, of one size.
+        rate_hz: frames per second of a video, if known.
         skipped: how many images could not be read so far.
     """
 
     files: tuple[Path, ...] = ()
     count: int | None = None
+    is_video: bool = False
     rate_hz: float | None = None
     skipped: int = 0
 

@@ -50,7 +50,9 @@ def read_image(path: Path) -> ByteArray:
 
 
 def _decode(path: Path, data: bytes) -> ByteArray:
-    cv2.setLogLevel(0)  # it would write to stderr what becomes an exception here
+    cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # it would write to stderr what becomes an exception here
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

@@ -1,0 +1,84 @@
+"""A source through a pipeline into sinks, one frame after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from pose_runtime.pipeline import Pipeline
+from pose_runtime.poses import Poses
+from pose_runtime.sinks import Sink
+from pose_runtime.sources import Source
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did: how many frames and people, images that could not be read, and seconds in all and per stage."""
+
+    frames: int = 0
+    people: int = 0
+    skipped: int = 0
+    wall_s: float = 0.0
+    read_s: float = 0.0
+    pre_s: float = 0.0
+    network_s: float = 0.0
+    decode_s: float = 0.0
+    write_s: float = 0.0
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the whole run."""
+        return self.frames / self.wall_s if self.wall_s else 0.0
+
+
+def run(
+    pipeline: Pipeline,
+    source: Source,
+    sinks: Sequence[Sink],
+    *,
+    min_score: float = 0.0,
+    on_frame: Callable[[Summary], None] = lambda _: None,
+) -> Summary:
+    """Every frame of the source, until it ends or a sink has had enough.
+
+    Args:
+        min_score: people below it are left out; what a score means is the decoder's.
+        on_frame: called after each frame with the summary so far.
+
+    Raises:
+        PoseError: whatever the source, the pipeline or a sink raises; the caller closes all three.
+    """
+    summary, start = Summary(), perf_counter()
+    items = iter(source)
+    while not any(sink.finished for sink in sinks):
+        before = perf_counter()
+        item = next(items, None)
+        if item is None:
+            break
+        summary.read_s += perf_counter() - before
+        poses = at_least(pipeline(item.frame), min_score)
+        summary.pre_s += pipeline.timings.pre_s
+        summary.network_s += pipeline.timings.network_s
+        summary.decode_s += pipeline.timings.decode_s
+        before = perf_counter()
+        for sink in sinks:
+            sink.write(item, poses)
+        summary.write_s += perf_counter() - before
+        summary.frames += 1
+        summary.people += len(poses)
+        summary.wall_s = perf_counter() - start
+        on_frame(summary)
+    summary.skipped = source.skipped
+    return summary
+
+
+def at_least(poses: Poses, min_score: float) -> Poses:
+    """The people whose score is not below `min_score`."""
+    keep = poses.scores >= min_score
+    if np.all(keep):
+        return poses
+    ids = None if poses.ids is None else poses.ids[keep]
+    return Poses(poses.keypoints[keep], poses.scores[keep], poses.skeleton, ids)

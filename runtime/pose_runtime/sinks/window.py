@@ -1,0 +1,50 @@
+"""Frames with their people in a window."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import cv2
+
+from pose_runtime.errors import SinkError
+from pose_runtime.poses import Poses
+from pose_runtime.sinks._base import Sink
+from pose_runtime.sinks.draw import draw, to_bgr
+from pose_runtime.sources import Item
+
+_TITLE = "jetpose"
+_PROBE = "import cv2; cv2.namedWindow('jetpose', cv2.WINDOW_NORMAL); cv2.waitKey(1)"
+_PROBE_S = 15.0
+_KEYS = {ord("q"), 27}  # 27 is Escape
+
+
+class Window(Sink):
+    """Shows the newest frame; q or Escape ends the run.
+
+    Raises:
+        SinkError: no display answers. A child process tries it first: without one, OpenCV's window code aborts.
+    """
+
+    def __init__(self) -> None:
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise SinkError("window: no display (neither DISPLAY nor WAYLAND_DISPLAY is set); use --save instead")
+        try:
+            done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=_PROBE_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise SinkError(f"window: the display did not answer in {_PROBE_S:.0f} s; use --save instead") from None
+        if done.returncode != 0:
+            raise SinkError("window: the display does not answer, or OpenCV has no window code; use --save instead")
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+
+    def write(self, item: Item, poses: Poses) -> None:
+        """Show a frame."""
+        image = to_bgr(item.frame)
+        draw(image, poses)
+        cv2.imshow(_TITLE, image)
+        self.finished = cv2.waitKey(1) & 0xFF in _KEYS
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyWindow(_TITLE)

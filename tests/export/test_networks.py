@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import goldens
+import pytest
+import torch
+from pose_export import networks
+from pose_export.networks.higherhrnet import HigherHRNet
+from pose_export.networks.hrnet import HRNet
+from pose_runtime.errors import ExportError
+from shared import shared
+from torch import nn
+
+NAMES = [entry.name for entry in networks.entries()]
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, nn.Module]:
+    """Networks without memory for their weights: enough to ask for names and shapes."""
+    with torch.device("meta"):
+        return {name: networks.build(networks.find(name)) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entry(name: str, built: dict[str, nn.Module]) -> None:
+    entry, network = networks.find(name), built[name]
+    assert not network.training
+    assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
+    assert len(network.state_dict()) == (1810 if entry.preset == "higherhrnet" else 1754)
+    assert entry.size_wh in entry.sizes_wh
+    assert not any(side % entry.step for size in entry.sizes_wh for side in size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
+    entry, network = networks.find(name), built[name]
+    width, height = entry.size_wh
+    outputs = network(torch.zeros(1, 3, height, width, device="meta"))
+    shapes = [tuple(o.shape[1:]) for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
+    joints = entry.joints
+    if entry.preset == "higherhrnet":
+        assert shapes == [(2 * joints, height // 4, width // 4), (joints, height // 2, width // 2)]
+    else:
+        assert shapes == [(joints, height // 4, width // 4)]
+    assert len(entry.outputs) == len(shapes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources(name: str) -> None:
+    sources = networks.find(name).sources
+    assert sources
+    for source in sources:
+        assert source.licence in ("MIT", "Apache-2.0")
+        assert source.url.startswith("https://")
+        if source.algorithm is None:
+            assert source.url.startswith("https://drive.google.com/")
+        else:
+            int(source.digest, 16)
+            assert 8 <= len(source.digest) <= 2 * hashlib.new(source.algorithm).digest_size
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("hrnet", "hrnet_w32.coco_256x192"),
+        ("hrnet_w32", "hrnet_w32.coco_256x192"),
+        ("hrnet_w48", "hrnet_w48.coco_256x192"),
+        ("higherhrnet", "higherhrnet_w32.coco_512"),
+        ("higherhrnet_w32", "higherhrnet_w32.coco_512"),
+        ("higherhrnet_w48", "higherhrnet_w48.coco_640"),
+        ("HigherHRNet-W48", "higherhrnet_w48.coco_640"),
+        ("hrnet_w48.mpii_256x256", "hrnet_w48.mpii_256x256"),
+        ("higherhrnet_w32.coco_640", "higherhrnet_w32.coco_640"),
+        ("higherhrnet_w32.crowdpose_512", "higherhrnet_w32.crowdpose_512"),
+    ],
+)
+def test_find(short: str, full: str) -> None:
+    assert networks.find(short).name == full
+
+
+def test_find_names_what_is_valid() -> None:
+    with pytest.raises(ExportError) as error:
+        networks.find("higherhrnet_w33")
+    message = str(error.value)
+    assert message.startswith("no network is called 'higherhrnet_w33'; valid are higherhrnet_w32, ")
+    assert all(name in message for name in networks.names())
+    assert "\n" not in message
+
+
+def test_input_size_is_width_and_height() -> None:
+    assert networks.find("hrnet").size_wh == (192, 256)
+    assert networks.find("hrnet").sizes_wh == ((192, 256), (288, 384))
+
+
+def test_names_need_no_torch() -> None:
+    code = "import sys; from pose_export import networks; networks.find('hrnet'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "size_hw"), [(HRNet, (32, 32)), (HigherHRNet, (32, 96))])
+def test_gradients_reach_every_parameter(kind: type[HRNet | HigherHRNet], size_hw: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = kind(width=4, joints=2)
+    outputs = network(torch.randn(2, 3, *size_hw))
+    sum(o.square().mean() for o in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_goldens(capsys: pytest.CaptureFixture[str]) -> None:
+    root: Path = shared("reference")
+    passed, total = goldens.run(root, "hrnet/networks")
+    assert passed == total > 0, capsys.readouterr().out
