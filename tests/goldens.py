@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULES = ("heatmap", "preprocess")
+MODULES = ("heatmap", "preprocess", "offset", "vector", "oks")
 
 
 @dataclass(frozen=True)

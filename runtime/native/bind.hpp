@@ -47,6 +47,8 @@ inline void require(bool condition, const char* message) {
 }
 
 void bind_heatmap(nb::module_& m);
+void bind_offset(nb::module_& m);
 void bind_preprocess(nb::module_& m);
+void bind_vector(nb::module_& m);
 
 }  // namespace jetpose

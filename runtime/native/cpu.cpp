@@ -13,5 +13,7 @@ static bool supports_v3() {
 NB_MODULE(JETPOSE_MODULE, m) {
   m.def("supports_v3", &supports_v3);
   jetpose::bind_heatmap(m);
+  jetpose::bind_offset(m);
   jetpose::bind_preprocess(m);
+  jetpose::bind_vector(m);
 }

@@ -8,8 +8,22 @@ from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
 from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap
+from pose_runtime.decode.offset import OffsetDecoder, offset
+from pose_runtime.decode.vector import VectorDecoder, cascade_boxes, vector
 
-__all__ = ["Decoded", "Decoder", "Grid", "HeatmapDecoder", "gaussian_kernel", "heatmap"]
+__all__ = [
+    "Decoded",
+    "Decoder",
+    "Grid",
+    "HeatmapDecoder",
+    "OffsetDecoder",
+    "VectorDecoder",
+    "cascade_boxes",
+    "gaussian_kernel",
+    "heatmap",
+    "offset",
+    "vector",
+]
 
-Decoder = HeatmapDecoder
+Decoder = HeatmapDecoder | OffsetDecoder | VectorDecoder
 """Any family's decoder; a new family adds its struct to this union."""
