@@ -263,19 +263,29 @@ def _published(profile: str) -> _Published:
     return _PUBLISHED[profile]
 
 
+def _parts_of(limbs: Sequence[Sequence[int]]) -> int:
+    return 1 + max((max(limb[:2], default=0) for limb in limbs), default=0)
+
+
+_PUBLISHED_PARTS = {name: _parts_of(published.limbs) for name, published in _PUBLISHED.items()}
+
+
 def _options(profile: str, given: Mapping[str, Any]) -> tuple[_Options, int]:
     """The options with the profile's published values where None is given, and the ratio of enlarging."""
     published = _published(profile)
-    values = {name: getattr(published, name) if given[name] is None else given[name] for name in _Published._fields}
-    values["limbs"] = tuple(tuple(int(n) for n in limb) for limb in values["limbs"])
-    if given["limbs"] is not None and given["matching_only"] is None:
-        values["matching_only"] = ()
-    values["matching_only"] = tuple(values["matching_only"])
-    ratio = values.pop("upsample")
-    parts = given["parts"]
-    if parts is None:
-        parts = 1 + max((max(limb[:2], default=0) for limb in values["limbs"]), default=0)
-    return _Options(profile=profile, parts=parts, **values), ratio
+    chosen = {name: given[name] for name in _Published._fields if given[name] is not None}
+    parts = _PUBLISHED_PARTS[profile]
+    if "limbs" in chosen:
+        chosen["limbs"] = limbs = tuple(tuple(int(n) for n in limb) for limb in chosen["limbs"])
+        chosen.setdefault("matching_only", ())
+        parts = _parts_of(limbs)
+    if "matching_only" in chosen:
+        chosen["matching_only"] = tuple(chosen["matching_only"])
+    if chosen:
+        published = published._replace(**chosen)
+    limbs, matching_only, ratio, *rest = published
+    parts = parts if given["parts"] is None else given["parts"]
+    return _Options(profile, limbs, matching_only, parts, *rest), ratio
 
 
 def paf(
