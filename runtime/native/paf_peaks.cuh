@@ -143,6 +143,10 @@ JP_FN bool highest_in_window(const Params& p, const float* map, int i) {
   const float v = map[i];
   if (!(v >= p.peak_threshold) || !finite(v)) return false;
   const int half = p.window / 2, x = i % p.width, y = i / p.width;
+  if (half > 0) {  // what is no peak mostly shows next to it
+    if ((x > 0 && map[i - 1] > v) || (x + 1 < p.width && map[i + 1] > v)) return false;
+    if ((y > 0 && map[i - p.width] > v) || (y + 1 < p.height && map[i + p.width] > v)) return false;
+  }
   const int x0 = clampi(x - half, 0, x), x1 = clampi(x + half, x, p.width - 1);
   const int y0 = clampi(y - half, 0, y), y1 = clampi(y + half, y, p.height - 1);
   for (int yy = y0; yy <= y1; ++yy)
@@ -158,11 +162,12 @@ JP_FN int mirrored(int i, int n) { return clampi(i < 0 ? -i : i >= n ? 2 * n - 2
 // multiplied again, because they keep the quotient.
 JP_FN void refine(const Params& p, const float* map, int x, int y, float* point) {
   const int half = p.window / 2;
+  const bool inside = x >= half && x + half < p.width;
   float sum = 0, sum_x = 0, sum_y = 0;
   for (int dy = -half; dy <= half; ++dy) {
     const float* row = map + (i64)mirrored(y + dy, p.height) * p.width;
     for (int dx = -half; dx <= half; ++dx) {
-      const float v = row[mirrored(x + dx, p.width)];
+      const float v = row[inside ? x + dx : mirrored(x + dx, p.width)];
       sum += v;
       sum_x += v * (float)(x + dx);
       sum_y += v * (float)(y + dy);
@@ -176,6 +181,13 @@ JP_FN void refine(const Params& p, const float* map, int x, int y, float* point)
   point[2] = map[(i64)y * p.width + x];
 }
 
+constexpr int kStretch = 32;
+JP_FN bool any_reaches(const float* stretch, float threshold) {
+  int any = 0;
+  for (int i = 0; i < kStretch; ++i) any |= stretch[i] >= threshold;
+  return any != 0;
+}
+
 // Row-major, the first M. A CPU passes over stretches without a candidate, a GPU gives each lane a pixel.
 template <class Group>
 JP_FN void find_windowed(const Group& g, const Params& p, const float* map, int part, const Peaks& out) {
@@ -184,8 +196,7 @@ JP_FN void find_windowed(const Group& g, const Params& p, const float* map, int 
   int count = 0;
   for (int base = 0; base < n && count < p.max_peaks;) {
     if constexpr (Group::serial) {
-      constexpr int kStretch = 64;
-      if (base % kStretch == 0 && n - base >= kStretch && max_of(map + base, kStretch) < p.peak_threshold) {
+      if (base % kStretch == 0 && n - base >= kStretch && !any_reaches(map + base, p.peak_threshold)) {
         base += kStretch;
         continue;
       }
