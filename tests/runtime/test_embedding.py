@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 @pytest.fixture(params=["release", "lanes"])
-def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The release build, and the build in which several threads share the work."""
     if request.param == "lanes":
         path = os.environ.get("JETPOSE_NATIVE_TEST")
@@ -52,7 +51,6 @@ def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         lanes = util.module_from_spec(spec)
         spec.loader.exec_module(lanes)
         monkeypatch.setattr(module, "native", lanes)
-    yield
 
 
 def same(found: Any, wanted: Any) -> None:
@@ -188,7 +186,9 @@ def test_outputs_equal_aggregated_maps(people: int, wh: tuple[int, int], size: t
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 20), st.integers(0, 9), st.integers(0, 30), st.booleans())
+@given(
+    st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 20), st.integers(0, 9), st.integers(0, 30), st.booleans()
+)
 def test_any_outputs_equal_aggregated_maps(seed: int, w: int, h: int, grow: int, more: int, broken: bool) -> None:
     random = np.random.default_rng(seed)
     coarse, tags = random.normal(0, 0.3, (2, 3, h, w)).astype(np.float32)
