@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib import util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from families.embedding import COCO_FLIP, FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pose_runtime import decode
-from pose_runtime.decode import embedding as module
 from pose_runtime.decode.embedding import EmbeddingDecoder, Pass, aggregate, embedding, embedding_outputs, resize
 from pose_runtime.errors import DecodeError
 from shared import shared
@@ -50,7 +49,8 @@ def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         assert spec.loader is not None
         lanes = util.module_from_spec(spec)
         spec.loader.exec_module(lanes)
-        monkeypatch.setattr(module, "native", lanes)
+        # The package holds the function of this name; the module must be asked for.
+        monkeypatch.setattr(import_module("pose_runtime.decode.embedding"), "native", lanes)
 
 
 def same(found: Any, wanted: Any) -> None:
