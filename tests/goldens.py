@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("embedding", "heatmap", "networks", "paf", "preprocess")
+MODULES = ("embedding", "heatmap", "networks", "offset", "oks", "paf", "preprocess", "vector")
 
 
 @dataclass(frozen=True)

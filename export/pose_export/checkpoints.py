@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pose_runtime.errors import ExportError
 from torch import Tensor, nn
 
 from pose_export import _inert
+from pose_runtime.errors import ExportError
 
 MAX_BYTES = 4 << 30
 _WRAPPERS = ("state_dict", "best_state_dict", "model")

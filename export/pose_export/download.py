@@ -13,9 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from pose_runtime.errors import ExportError
-
 from pose_export.networks import Source
+from pose_runtime.errors import ExportError
 
 MAX_BYTES = 2 << 30
 TIMEOUT_S = 30.0

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from msgspec import Struct
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
 from pose_runtime.errors import ExportError
 
 MAX_BYTES = (2 << 30) - 1

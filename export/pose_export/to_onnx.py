@@ -16,10 +16,10 @@ import onnx
 import onnxruntime
 import onnxsim
 import torch
-from pose_runtime.errors import ExportError
 from torch import Tensor, nn
 
 from pose_export.graph_stats import check_model
+from pose_runtime.errors import ExportError
 
 OPSET = 19
 """The first with float16 scales in QuantizeLinear and DequantizeLinear."""

@@ -48,7 +48,9 @@ inline void require(bool condition, const char* message) {
 
 void bind_embedding(nb::module_& m);
 void bind_heatmap(nb::module_& m);
+void bind_offset(nb::module_& m);
 void bind_preprocess(nb::module_& m);
 void bind_paf(nb::module_& m);
+void bind_vector(nb::module_& m);
 
 }  // namespace jetpose

@@ -49,7 +49,8 @@ embedding::Work work_for(const embedding::Params& p, int width, int height) {
           scratch<u64, 2>(k * tiles),
           scratch<float, 1>(k * embedding::kBuffer),
           scratch<embedding::Grouping>(1),
-          scratch<embedding::Member>(capacity),
+          {scratch<float, 3>(capacity), scratch<int, 1>(capacity),
+           scratch<float, 4>(capacity * (k + 1) * p.components)},
           scratch<float, 2>(capacity * p.components)};
 }
 

@@ -148,7 +148,8 @@ void sample(const Tables& t, Array<const float, 3> maps, Ints xs, Ints ys, bool 
       for (std::size_t j = 0; j < xs.shape(0); ++j) {
         const int px = xs.data()[j], py = ys.data()[i];
         require(px >= 0 && px < x.size && py >= 0 && py < y.size, "paf: pixel outside the decoded map");
-        *to++ = paf::sample(maps.data() + c * s.width * s.height, s.width, x, y, px, py);
+        const float* map = maps.data() + c * s.width * s.height;
+        *to++ = searched ? paf::sample_in_order(map, s.width, x, y, px, py) : paf::sample(map, s.width, x, y, px, py);
       }
 }
 

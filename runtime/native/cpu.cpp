@@ -14,6 +14,8 @@ NB_MODULE(JETPOSE_MODULE, m) {
   m.def("supports_v3", &supports_v3);
   jetpose::bind_embedding(m);
   jetpose::bind_heatmap(m);
+  jetpose::bind_offset(m);
   jetpose::bind_preprocess(m);
   jetpose::bind_paf(m);
+  jetpose::bind_vector(m);
 }

@@ -25,8 +25,8 @@ struct Work {
   u64* keys;      // (joints, tiles)
   float* buffer;  // (joints, kBuffer)
   Grouping* grouping;
-  Member* members;  // (capacity,)
-  float* mean;      // (capacity, components)
+  Members members;
+  float* mean;  // (capacity, components)
 };
 
 template <class Group, class Source>

@@ -44,12 +44,12 @@ struct Grouping {
   double distance[kMaxPeople * kMaxPeople];
 };
 
-// Per person: the first component of the first tag, by which the authors tell people apart, and the joints whose
-// tags form the mean, in the order they came.
-struct Member {
-  float key;
-  int count;
-  u8 joints[kMaxJoints];
+// Per person: the first component of the first tag, by which the authors tell people apart, and the tags that form
+// the mean, in the order they came.
+struct Members {
+  float* key;   // (capacity,)
+  int* count;   // (capacity,) tags so far
+  float* tags;  // (capacity, joints + 1, components); one joint can give two: see start_person
 };
 
 // Sum of value(0 .. n-1) in NumPy's order: eight running sums from eight values on (n <= 128).
@@ -112,35 +112,40 @@ JP_FN void store(const Params& p, const People& people, const Grouping& s, int w
   for (int t = 0; t < p.components; ++t) tag[t] = s.tag[i * p.components + t];
 }
 
+JP_FN void add_tag(const Params& p, const Members& members, const Grouping& s, int person, int i) {
+  const int parts = p.components;
+  float* tag = members.tags + ((i64)person * (p.joints + 1) + members.count[person]++) * parts;
+  for (int t = 0; t < parts; ++t) tag[t] = s.tag[i * parts + t];
+}
+
 // A candidate that nobody took starts a person. The authors keep people in a dictionary under the first component of
-// the first tag: an equal key writes into that person and starts its tags anew.
-JP_FN void start_person(const Params& p, const People& people, Member* members, Grouping& s, int width, int joint,
-                        int i) {
+// the first tag: an equal key writes into that person and starts its tags anew. The person's own candidate of the
+// same joint may come after and replace the keypoint; the tag of the first stays in the mean.
+JP_FN void start_person(const Params& p, const People& people, const Members& members, Grouping& s, int width,
+                        int joint, int i) {
   const float key = s.tag[i * p.components];
   int person = 0;
-  while (person < s.count && members[person].key != key) ++person;
+  while (person < s.count && members.key[person] != key) ++person;
   if (person == s.count) {
     ++s.count;
-    members[person].key = key;
+    members.key[person] = key;
     const i64 first = (i64)person * p.joints;
     for (i64 j = first * 3; j < (first + p.joints) * 3; ++j) people.keypoints[j] = 0;
     for (i64 j = first * p.components; j < (first + p.joints) * p.components; ++j) people.tags[j] = 0;
   }
   store(p, people, s, width, person, joint, i);
-  members[person].count = 1;
-  members[person].joints[0] = (u8)joint;
+  members.count[person] = 0;
+  add_tag(p, members, s, person, i);
 }
 
 // Distances and costs of all candidates (rows) and the first `grouped` people (columns), padded to a square.
 template <class Group>
-JP_FN int fill_costs(const Group& g, const Params& p, const People& people, const Member* members, Grouping& s,
-                     int grouped) {
+JP_FN int fill_costs(const Group& g, const Params& p, const Members& members, Grouping& s, int grouped) {
   const int parts = p.components;
   for (int i = g.rank(); i < grouped * parts; i += g.size()) {
     const int person = i / parts;
-    const float* tags = people.tags + (i64)person * p.joints * parts + i % parts;
-    const Member& m = members[person];
-    s.mean[i] = mean_of(m.count, parts, [&](int j) { return tags[m.joints[j] * parts]; });
+    const float* tags = members.tags + (i64)person * (p.joints + 1) * parts + i % parts;
+    s.mean[i] = mean_of(members.count[person], parts, [&](int j) { return tags[j * parts]; });
   }
   g.sync();
   const int rows = s.candidates, n = rows > grouped ? rows : grouped;
@@ -164,13 +169,13 @@ JP_FN int fill_costs(const Group& g, const Params& p, const People& people, cons
 }
 
 // Gives each candidate to the person it was assigned to, if the tags are near, or starts a new one. One lane.
-JP_FN void take(const Params& p, const People& people, Member* members, Grouping& s, int width, int joint,
+JP_FN void take(const Params& p, const People& people, const Members& members, Grouping& s, int width, int joint,
                 int grouped) {
   for (int i = 0; i < s.candidates; ++i) {
     const int person = s.problem.star_in_row[i];
     if (person < grouped && s.distance[i * kMaxPeople + person] < p.tag_threshold) {
       store(p, people, s, width, person, joint, i);
-      members[person].joints[members[person].count++] = (u8)joint;
+      add_tag(p, members, s, person, i);
     } else {
       start_person(p, people, members, s, width, joint, i);
     }
@@ -178,10 +183,9 @@ JP_FN void take(const Params& p, const People& people, Member* members, Grouping
 }
 
 // Groups the peaks keys[joint * max_people ..] into people; returns how many there are.
-//   members   people_capacity(p) of them
 template <class Group, class Source>
 JP_FN int group_people(const Group& g, const Params& p, const Source& source, const u64* keys, const int* counts,
-                       const People& people, Member* members, Grouping& s) {
+                       const People& people, const Members& members, Grouping& s) {
   if (g.rank() == 0) s.count = 0;
   g.sync();
   for (int step = 0; step < p.joints; ++step) {
@@ -195,7 +199,7 @@ JP_FN int group_people(const Group& g, const Params& p, const Source& source, co
       if (g.rank() == 0)
         for (int i = 0; i < s.candidates; ++i) start_person(p, people, members, s, source.width, joint, i);
     } else {
-      const int n = fill_costs(g, p, people, members, s, grouped);
+      const int n = fill_costs(g, p, members, s, grouped);
       assignment::solve(g, s.problem, n);
       if (g.rank() == 0) take(p, people, members, s, source.width, joint, grouped);
     }

@@ -3,8 +3,10 @@
 #include "embedding.cuh"
 #include "group.cuh"
 #include "heatmap.cuh"
+#include "offset.cuh"
 #include "preprocess.cuh"
 #include "paf.cuh"
+#include "vector.cuh"
 
 using namespace jetpose;
 
@@ -125,4 +127,35 @@ __global__ void jetpose_embedding_refine_outputs(embedding::OutputSource source,
                                                  embedding::Work work, embedding::People people, const int* count) {
   embedding_refine(source, params, work, people, count);
 }
+}
+
+// One block per joint: grid.x = K; blockDim.x a multiple of 32.
+//   heatmaps (K, H, W); offsets (K, 2, H, W); votes (K, H, W), scratch; fused (K, H, W); out (K, 3)
+extern "C" __global__ void jetpose_offset(const float* heatmaps, const float* offsets, offset::Params params,
+                                          u64* votes, float* fused, float* out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const i64 start = (i64)blockIdx.x * params.width * params.height;
+  const offset::Peak peak =
+      offset::decode(g, params, heatmaps + start, offsets + 2 * start, votes + start, fused + start);
+  if (g.rank() == 0) {
+    out[3 * blockIdx.x] = peak.x;
+    out[3 * blockIdx.x + 1] = peak.y;
+    out[3 * blockIdx.x + 2] = peak.score;
+  }
+}
+
+// One block. values (count, 2); boxes (count, 4); out (count, 3)
+extern "C" __global__ void jetpose_vector(const float* values, const vector::Box* boxes, int from_corner, int count,
+                                          float* out) {
+  __shared__ BlockScratch shared;
+  vector::place(BlockGroup{&shared}, values, boxes, from_corner, count, out);
+}
+
+// One block per person: grid.x = N. keypoints (N, joints, 3); out (N, joints, 4)
+extern "C" __global__ void jetpose_cascade_boxes(const float* keypoints, int joints, int first, int second,
+                                                 float sigma, vector::Box* out) {
+  __shared__ BlockScratch shared;
+  const i64 start = (i64)blockIdx.x * joints;
+  vector::boxes(BlockGroup{&shared}, keypoints + 3 * start, joints, first, second, sigma, out + start);
 }

@@ -92,14 +92,13 @@ JP_FN int take_greedily(const u64* keys, int count, int na, int nb, u8* used, in
 // ---- trt_pose -----------------------------------------------------------------------------------------------
 
 // Mean of the field's component along the line; points outside the map add nothing.
-JP_FN float line_mean(const Params& p, const Field& field, const float* a, const float* b) {
+JP_FN float line_mean(const Params& p, const Field& field, const float* progress, const float* a, const float* b) {
   const float dx = b[0] - a[0], dy = b[1] - a[1];
   const float length = sqrtf(dy * dy + dx * dx) + 1e-5f;
   const float ux = dx / length, uy = dy / length;
   float sum = 0;
   for (int t = 0; t < p.samples; ++t) {
-    const float progress = (float)t / (float)(p.samples - 1);
-    const float x = a[0] + progress * dx, y = a[1] + progress * dy;
+    const float x = a[0] + progress[t] * dx, y = a[1] + progress[t] * dy;
     if (!(x > -1 && y > -1 && x < (float)p.width && y < (float)p.height)) continue;
     const i64 at = (i64)(int)y * p.width + (int)x;
     sum += uy * field.y[at] + ux * field.x[at];
@@ -118,8 +117,11 @@ struct LimbMemory {
 template <class Group>
 JP_FN void connect_optimally(const Group& g, const Params& p, const Field& field, const float* a, const float* b,
                              int na, int nb, const LimbMemory& memory, int* pairs, float* scores, int* total) {
+  float progress[kMaxSamples];
+  for (int t = 0; t < p.samples; ++t) progress[t] = (float)t / (float)(p.samples - 1);
   for (int i = g.rank(); i < na * nb; i += g.size())
-    memory.graph[(i64)(i / nb) * p.max_peaks + i % nb] = line_mean(p, field, a + 3 * (i / nb), b + 3 * (i % nb));
+    memory.graph[(i64)(i / nb) * p.max_peaks + i % nb] =
+        line_mean(p, field, progress, a + 3 * (i / nb), b + 3 * (i % nb));
   g.sync();
   const bool turned = na > nb;
   assign(g, memory.graph, turned ? 1 : p.max_peaks, turned ? p.max_peaks : 1, turned ? nb : na, turned ? na : nb,

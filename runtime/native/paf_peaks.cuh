@@ -45,12 +45,14 @@ JP_FN int append_peaks(const Group& g, const Params& p, const float* tile, int l
   for (int y = g.rank(); y < height; y += g.size())
     mine += count_peaks<profile>(tile + (y + 1) * kTile + 1, width, p.peak_threshold);
   int at = count + g.scan(mine, total);
-  if (mine > 0)
-    for (int y = g.rank(); y < height; y += g.size())
-      for (int x = 0; x < width; ++x) {
-        const float* v = tile + (y + 1) * kTile + x + 1;
-        if (is_peak<profile>(v, p.peak_threshold)) keys[at++] = score_key(*v, (u32)((top + y) * p.width + left + x));
-      }
+  const int end = at + mine;
+  for (int y = g.rank(); y < height && at < end; y += g.size()) {
+    const float* row = tile + (y + 1) * kTile + 1;
+    if (count_peaks<profile>(row, width, p.peak_threshold) == 0) continue;
+    for (int x = 0; x < width; ++x)
+      if (is_peak<profile>(row + x, p.peak_threshold))
+        keys[at++] = score_key(row[x], (u32)((top + y) * p.width + left + x));
+  }
   g.sync();
   count += total;
   if (count <= p.max_peaks) return count;
@@ -137,10 +139,14 @@ JP_FN void find_upsampled(const Group& g, const Params& p, const Sampling& s, co
 
 // ---- trt_pose -----------------------------------------------------------------------------------------------
 
-JP_FN bool highest_in_window(const Params& p, const float* map, int x, int y) {
-  const float v = map[(i64)y * p.width + x];
+JP_FN bool highest_in_window(const Params& p, const float* map, int i) {
+  const float v = map[i];
   if (!(v >= p.peak_threshold) || !finite(v)) return false;
-  const int half = p.window / 2;
+  const int half = p.window / 2, x = i % p.width, y = i / p.width;
+  if (half > 0) {  // what is no peak mostly shows next to it
+    if ((x > 0 && map[i - 1] > v) || (x + 1 < p.width && map[i + 1] > v)) return false;
+    if ((y > 0 && map[i - p.width] > v) || (y + 1 < p.height && map[i + p.width] > v)) return false;
+  }
   const int x0 = clampi(x - half, 0, x), x1 = clampi(x + half, x, p.width - 1);
   const int y0 = clampi(y - half, 0, y), y1 = clampi(y + half, y, p.height - 1);
   for (int yy = y0; yy <= y1; ++yy)
@@ -156,14 +162,17 @@ JP_FN int mirrored(int i, int n) { return clampi(i < 0 ? -i : i >= n ? 2 * n - 2
 // multiplied again, because they keep the quotient.
 JP_FN void refine(const Params& p, const float* map, int x, int y, float* point) {
   const int half = p.window / 2;
+  const bool inside = x >= half && x + half < p.width;
   float sum = 0, sum_x = 0, sum_y = 0;
-  for (int dy = -half; dy <= half; ++dy)
+  for (int dy = -half; dy <= half; ++dy) {
+    const float* row = map + (i64)mirrored(y + dy, p.height) * p.width;
     for (int dx = -half; dx <= half; ++dx) {
-      const float v = map[(i64)mirrored(y + dy, p.height) * p.width + mirrored(x + dx, p.width)];
+      const float v = row[inside ? x + dx : mirrored(x + dx, p.width)];
       sum += v;
       sum_x += v * (float)(x + dx);
       sum_y += v * (float)(y + dy);
     }
+  }
   const float at_x = (sum_x / sum + 0.5f) / (float)p.width * (float)p.width;
   const float at_y = (sum_y / sum + 0.5f) / (float)p.height * (float)p.height;
   const bool good = finite(at_x) && finite(at_y);
@@ -172,7 +181,14 @@ JP_FN void refine(const Params& p, const float* map, int x, int y, float* point)
   point[2] = map[(i64)y * p.width + x];
 }
 
-// Row-major, the first M. A CPU looks at rows that hold a candidate, a GPU gives each lane a pixel.
+constexpr int kStretch = 32;
+JP_FN bool any_reaches(const float* stretch, float threshold) {
+  int any = 0;
+  for (int i = 0; i < kStretch; ++i) any |= stretch[i] >= threshold;
+  return any != 0;
+}
+
+// Row-major, the first M. A CPU passes over stretches without a candidate, a GPU gives each lane a pixel.
 template <class Group>
 JP_FN void find_windowed(const Group& g, const Params& p, const float* map, int part, const Peaks& out) {
   const int n = p.width * p.height;
@@ -180,13 +196,13 @@ JP_FN void find_windowed(const Group& g, const Params& p, const float* map, int 
   int count = 0;
   for (int base = 0; base < n && count < p.max_peaks;) {
     if constexpr (Group::serial) {
-      if (base % p.width == 0 && max_of(map + base, p.width) < p.peak_threshold) {
-        base += p.width;
+      if (base % kStretch == 0 && n - base >= kStretch && !any_reaches(map + base, p.peak_threshold)) {
+        base += kStretch;
         continue;
       }
     }
     const int i = base + g.rank();
-    const int found = i < n && highest_in_window(p, map, i % p.width, i / p.width);
+    const int found = i < n && highest_in_window(p, map, i);
     int total;
     const int at = count + g.scan(found, total);
     if (found && at < p.max_peaks) {

@@ -38,46 +38,43 @@ struct Sampling {
   float rise, fall;
 };
 
-template <int taps>
-JP_FN float sample_fixed(const float* at, int stride, const float* wx, const float* wy) {
-  float sum = 0;
-  for (int r = 0; r < taps; ++r) {
-    float line = 0;
-    for (int c = 0; c < taps; ++c) line += wx[c] * at[r * stride + c];
-    sum += wy[r] * line;
-  }
-  return sum;
-}
-
 JP_FN float finite_or_0(float v) { return finite(v) ? v : 0.0f; }
 
-template <bool checked>
-JP_FN float sample_any(const float* at, int stride, const float* wx, int taps_x, const float* wy, int taps_y) {
+// Along y first: a CPU then works on all columns of a few cells at once.
+template <int taps>
+JP_FN float sample_fixed(const float* at, int stride, const float* wx, const float* wy) {
+  float column[taps] = {};
+  for (int r = 0; r < taps; ++r)
+    for (int c = 0; c < taps; ++c) column[c] += wy[r] * at[r * stride + c];
   float sum = 0;
-  for (int r = 0; r < taps_y; ++r) {
-    float line = 0;
-    for (int c = 0; c < taps_x; ++c) line += wx[c] * (checked ? finite_or_0(at[r * stride + c]) : at[r * stride + c]);
-    sum += wy[r] * line;
-  }
+  for (int c = 0; c < taps; ++c) sum += wx[c] * column[c];
   return sum;
 }
 
-// One decoded pixel; (px, py) lies on the decoded map. Cells that are not finite count as 0, and so does a sum that
-// overflows.
-JP_FN float sample(const float* map, int stride, const Axis& x, const Axis& y, int px, int py) {
+// Along x first, in the order of fill_tile. Cells that are not finite count as 0, and so does a sum that overflows.
+JP_FN float sample_in_order(const float* map, int stride, const Axis& x, const Axis& y, int px, int py) {
   const float* at = map + (i64)y.first[py] * stride + x.first[px];
   const float* wx = x.weights + (i64)px * x.taps;
   const float* wy = y.weights + (i64)py * y.taps;
   float sum = 0;
-  if (x.taps == 4 && y.taps == 4) {
-    sum = sample_fixed<4>(at, stride, wx, wy);
-  } else if (x.taps == 1 && y.taps == 1) {
-    sum = sample_fixed<1>(at, stride, wx, wy);
-  } else {
-    sum = sample_any<false>(at, stride, wx, x.taps, wy, y.taps);
+  for (int r = 0; r < y.taps; ++r) {
+    float line = 0;
+    for (int c = 0; c < x.taps; ++c) line += wx[c] * finite_or_0(at[r * stride + c]);
+    sum += wy[r] * line;
   }
-  if (finite(sum)) return sum;
-  return finite_or_0(sample_any<true>(at, stride, wx, x.taps, wy, y.taps));
+  return finite_or_0(sum);
+}
+
+// One decoded pixel; (px, py) lies on the decoded map. As sample_in_order, but for rounding.
+JP_FN float sample(const float* map, int stride, const Axis& x, const Axis& y, int px, int py) {
+  const float* at = map + (i64)y.first[py] * stride + x.first[px];
+  if (x.taps == 4 && y.taps == 4) {
+    const float sum = sample_fixed<4>(at, stride, x.weights + 4 * (i64)px, y.weights + 4 * (i64)py);
+    if (finite(sum)) return sum;
+  } else if (x.taps == 1 && y.taps == 1) {
+    return finite_or_0(x.weights[px] * y.weights[py] * *at);
+  }
+  return sample_in_order(map, stride, x, y, px, py);
 }
 
 // The rows that a tile starting at decoded row `top` holds, and the cells' rows that these read.
@@ -122,7 +119,7 @@ JP_FN bool may_reach(const Sampling& s, const float* extremes, int b, float thre
 }
 
 // Fills tile (kTile, kTile) for the block b of columns and the decoded rows from top on: along x into lines
-// (band.count, kTile), then along y. Pixels outside the map are 0; what is not finite counts as in sample().
+// (band.count, kTile), then along y. Pixels outside the map are 0; what is not finite counts as in sample_in_order().
 template <class Group>
 JP_FN void fill_tile(const Group& g, const Sampling& s, const float* map, int b, int top, const Band& band,
                      float* lines, float* tile) {

@@ -99,7 +99,7 @@ def _check_graph(
         expected = recorded_poses(manifest, wanted)
         heads = head_statistics(manifest, pipeline.outputs)
         differences = {a.tensor: _difference(a, b) for a in wanted.heads for b in heads if a.tensor == b.tensor}
-        frames.append(FrameCheck(wanted.file, pose_oks(poses, expected), (len(poses), len(expected)), differences))
+        frames.append(FrameCheck(wanted.file, pose_oks(expected, poses), (len(poses), len(expected)), differences))
     return GraphCheck(role, engine, manifest.check.min_oks, tuple(frames))
 
 

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from pose_runtime.errors import BundleError
+from pose_runtime.arrays import FloatArray
+from pose_runtime.errors import BundleError, DecodeError
 from pose_runtime.geometry import ShortSide
 from pose_runtime.manifest import VERSION, Graph, Input, Manifest, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
+_PROBE_SIDE = 64
 _AT = re.compile(r"(?P<what>.*?) - at (?P<where>.*)", re.DOTALL)
 
 
@@ -132,35 +135,44 @@ def _skeleton_problems(skeleton: Skeleton) -> Iterator[str]:
         yield "$.skeleton.flip_pairs: a keypoint stands in two pairs"
 
 
+# decoder family -> roles that it needs
+_ROLES: dict[str, tuple[str, ...]] = {
+    "heatmap": ("heatmaps",),
+    "paf": ("heatmaps", "pafs"),
+    "embedding": ("heatmaps", "tags"),
+}
+
+
 def _output_problems(manifest: Manifest) -> Iterator[str]:
     for i, output in enumerate(manifest.outputs):
         first, last = output.channels
         if first >= last:
             yield f"$.outputs[{i}].channels: got ({first}, {last}), wanted first below last"
-    yield from contract_problems(manifest)
-
-
-def contract_problems(manifest: Manifest) -> Iterator[str]:
-    """Where the outputs are not what the decoder needs for this skeleton."""
-    family, k = manifest.decoder.__struct_config__.tag, len(manifest.skeleton.names)
-    channels = _CHANNELS.get(str(family), {})
-    for role, per_keypoint in channels.items():
-        outputs = [(i, output) for i, output in enumerate(manifest.outputs) if output.role == role]
-        if not outputs:
+    family, k = str(manifest.decoder.__struct_config__.tag), len(manifest.skeleton.names)
+    for role in _ROLES.get(family, ()):
+        if role not in {output.role for output in manifest.outputs}:
             yield f"$.outputs: none has role {role}, which decoder {family} needs"
-        for i, output in outputs:
-            count = output.channels[1] - output.channels[0]
-            wanted = per_keypoint * k or count
-            if count != wanted:
-                yield f"$.outputs[{i}].channels: got {count} of {role}, wanted {wanted} for {k} keypoints"
+    for i, output in enumerate(manifest.outputs):
+        count = output.channels[1] - output.channels[0]
+        if output.role == "heatmaps" and count != k:
+            yield f"$.outputs[{i}].channels: got {count} of heatmaps, wanted {k} for {k} keypoints"
+    yield from _decoder_problems(manifest)
 
 
-# decoder family -> roles it needs -> channels per keypoint, 0 where the decoder's own tables tell
-_CHANNELS: dict[str, dict[str, int]] = {
-    "heatmap": {"heatmaps": 1},
-    "paf": {"heatmaps": 1, "pafs": 0},
-    "embedding": {"heatmaps": 1, "tags": 1},
-}
+def _decoder_problems(manifest: Manifest) -> Iterator[str]:
+    """Decode empty maps of a small input: every rule that a decoder has for its parameters and outputs speaks up."""
+    outputs: dict[str, list[FloatArray]] = {}
+    for output in manifest.outputs:
+        side = min(max(round(_PROBE_SIDE / output.stride), 1), _PROBE_SIDE)
+        maps = np.zeros((output.channels[1] - output.channels[0], side, side), np.float32)
+        outputs.setdefault(output.role, []).append(maps)
+    try:
+        keypoints = manifest.decoder(outputs, (_PROBE_SIDE, _PROBE_SIDE)).keypoints
+    except DecodeError as error:
+        yield f"$.decoder: {error}"
+        return
+    if keypoints.shape[1] != len(manifest.skeleton.names):
+        yield f"$.decoder: gives {keypoints.shape[1]} keypoints, $.skeleton has {len(manifest.skeleton.names)}"
 
 
 def _graph_problems(manifest: Manifest) -> Iterator[str]:

@@ -77,8 +77,9 @@ class Video(Source):
                     image = cv2.rotate(image, _UPRIGHT[frame.rotation])
                 yield Item(str(self._path), index, frame.time, Frame.from_image(image, time_s=frame.time))
                 index += 1
-        except av.FFmpegError as error:
-            raise SourceError(f"{self._path}: the video is damaged after {index} frames: {error.strerror}") from error
+        except (av.FFmpegError, ValueError) as error:  # ValueError: a pixel format that cannot be converted
+            reason = error.strerror if isinstance(error, av.FFmpegError) else error
+            raise SourceError(f"{self._path}: cannot read the video after {index} frames: {reason}") from error
         if index == 0:
             raise SourceError(f"{self._path}: the video has no frames")
 

@@ -14,23 +14,24 @@ Solver = Callable[[Array], list[tuple[int, int]]]
 
 def munkres(cost: Array) -> list[tuple[int, int]]:
     """Textbook Munkres on a square float64 matrix, free choices as in the package munkres 1.1.4."""
-    c = np.array(cost, dtype=np.float64)
+    c: Array = np.array(cost, dtype=np.float64)
     n = len(c)
     c -= c.min(axis=1, keepdims=True)
-    star = np.zeros((n, n), bool)
-    prime = np.zeros((n, n), bool)
+    star: Array = np.zeros((n, n), bool)
+    prime: Array = np.zeros((n, n), bool)
     for i in range(n):
         for j in range(n):
             if c[i, j] == 0 and not star[i].any() and not star[:, j].any():
                 star[i, j] = True
     while star.sum() < n:
-        rows, columns = np.zeros(n, bool), star.any(axis=0)
+        rows: Array = np.zeros(n, bool)
+        columns: Array = star.any(axis=0)
         prime[:] = False
         row = column = 0
         while True:
             found = None
-            for i in np.roll(np.arange(n), -row):
-                for j in np.roll(np.arange(n), -column):
+            for i in (*range(row, n), *range(row)):
+                for j in (*range(column, n), *range(column)):
                     if c[i, j] == 0 and not rows[i] and not columns[j]:
                         found = i, j
                 if found is not None:
@@ -58,7 +59,7 @@ def munkres(cost: Array) -> list[tuple[int, int]]:
 
 def peaks(heat: Array, window: int, threshold: float, count: int) -> list[tuple[int, int, Any]]:
     """x, y, score of the best finite peaks of one map, by score, then position."""
-    height, width = heat.shape
+    width = heat.shape[1]
     half = window // 2
     known = np.where(np.isnan(heat), -np.inf, heat)
     padded = np.pad(known, half, constant_values=-np.inf)
@@ -72,7 +73,7 @@ def peaks(heat: Array, window: int, threshold: float, count: int) -> list[tuple[
 @dataclass
 class Person:
     key: Any
-    joints: dict[int, tuple[float, float, Any, Array]] = field(default_factory=dict)
+    joints: dict[int, tuple[int, int, Any, Array]] = field(default_factory=dict)
     tags: list[Array] = field(default_factory=list)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -14,7 +15,7 @@ from onnx import TensorProto
 import tiny
 from pose_runtime import geometry, manifest
 from pose_runtime.bundle import load_bundle
-from pose_runtime.decode import HeatmapDecoder
+from pose_runtime.decode import COCO18_LIMBS, HeatmapDecoder, PafDecoder
 from pose_runtime.engines import open_engine
 from pose_runtime.errors import BundleError, EngineError, FrameError
 from pose_runtime.frame import Frame
@@ -209,7 +210,6 @@ def test_allocates_nothing_large() -> None:
 )
 def test_refuses_a_graph_that_does_not_fit(change: dict[str, Any], words: str) -> None:
     of = tiny.make_manifest()
-    import msgspec
 
     wrong = tiny.replaced(of, input=msgspec.structs.replace(of.input, **change))
     with open_engine("onnxruntime", tiny.make_graph(of)) as engine, pytest.raises(BundleError) as raised:
@@ -260,7 +260,6 @@ def single_person(name: str) -> Pipeline:
 
 @pytest.mark.parametrize("name", ["mv2_cpm_192", "mv2_hourglass_192"])
 def test_single_person_networks(name: str) -> None:
-    import msgspec
 
     expected = msgspec.json.decode(shared("models", "expected", "single_person_192.json").read_bytes())["models"][name]
     with single_person(name) as pipeline:
@@ -271,3 +270,51 @@ def test_single_person_networks(name: str) -> None:
             found = poses.keypoints[0, :, :2] / step
             for joint, place in zip(of_photo["joints"], found, strict=True):
                 assert np.abs(place - joint["argmax_gauss5_yx"][::-1]).max() <= 1.01, (photo, joint)
+
+
+def tf_pose(source: str) -> Pipeline:
+    size_wh = (656, 368)
+    of = tiny.replaced(
+        tiny.make_manifest(),
+        input=manifest.Input(
+            tensor="image", size_wh=size_wh, batch=1, colour="bgr", mean=(0.0,) * 3, std=(1.0,) * 3,
+            resize=geometry.Stretch(interpolation="bicubic", round_pixels=True),
+        ),
+        outputs=(
+            manifest.Output(tensor="heat_paf", role="heatmaps", channels=(0, 18), stride=8.0),
+            manifest.Output(tensor="heat_paf", role="pafs", channels=(19, 57), stride=8.0),
+        ),
+        skeleton=skeleton("openpose18"),
+        decoder=PafDecoder(
+            profile="tf_pose", limbs=COCO18_LIMBS, matching_only=(17, 18), parts=18, upsample=4, peak_threshold=0.05,
+            limb_threshold=0.05, samples=10, min_hits=7, min_distance=0.0, window=1, min_parts=4, min_score=0.3,
+            max_peaks=128, max_people=128, grid="corner",
+        ),
+    )  # fmt: skip
+    return Pipeline(of, open_engine("onnxruntime", shared("models", source).read_bytes(), threads=2))
+
+
+def parts_within(found: np.ndarray, expected: list[Any], pixels: float) -> float:
+    """Share of the expected parts that a person has within `pixels`, of all that either has."""
+    hits = sum(
+        want is not None and got[2] > 0 and np.abs(got[:2] - want[:2]).max() <= pixels
+        for got, want in zip(found, expected, strict=True)
+    )
+    return hits / sum(want is not None or got[2] > 0 for got, want in zip(found, expected, strict=True))
+
+
+def test_tf_pose() -> None:
+    """The people that TensorFlow and the authors' decoder found, 95 % of their parts within 2 map pixels."""
+    reference = msgspec.json.decode(shared("models", "expected", "tfpose_mv2s_656x368_r4.json").read_bytes())
+    total = good = 0
+    with tf_pose(reference["model"]) as pipeline:
+        for photo, of_photo in reference["images"].items():
+            poses = pipeline(cv2.imread(str(shared("images", photo))))
+            assert len(poses) == of_photo["num_people"], photo
+            step = np.array([of_photo["width"] / of_photo["map_w"], of_photo["height"] / of_photo["map_h"], 1])
+            for person in of_photo["people"]:
+                shares = [parts_within(found / step, person["map_xy_score"], 2) for found in poses.keypoints]
+                best = int(np.argmax(shares))
+                assert poses.scores[best] == pytest.approx(person["score"], abs=0.05)
+                total, good = total + person["num_parts"], good + shares[best] * person["num_parts"]
+    assert good > 0.95 * total

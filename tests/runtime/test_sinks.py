@@ -72,6 +72,12 @@ def test_json_lines(tmp_path: Path) -> None:
     assert second == {"source": "v.mp4", "frame": 7, "time_s": 0.28, "size_wh": [128, 96], "people": []}
 
 
+def test_json_lines_of_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "out.jsonl", tiny.write(tmp_path / "tiny.pose")) as sink:
+        sink.write(item("b\udcffd.jpg"), ONE)
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])["source"] == "b?d.jpg"
+
+
 def test_json_lines_that_cannot_be_written(tmp_path: Path) -> None:
     bundle = tiny.write(tmp_path / "tiny.pose")
     for path in (tmp_path, tmp_path / "no" / "out.jsonl"):
@@ -155,6 +161,15 @@ def test_saves_a_folder(tmp_path: Path) -> None:
     assert names_in(tmp_path / "x" / "out") == ["a.png", "b.jpg", "c.webp"]
 
 
+def test_an_image_without_a_suffix_becomes_png(tmp_path: Path) -> None:
+    images(tmp_path / "in", "a.png")
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / "photo.1")
+    with open_source(tmp_path / "in" / "photo.1") as source, open_save(tmp_path / "out", source) as sink:
+        for i in source:
+            sink.write(i, ONE)
+    assert names_in(tmp_path / "out") == ["photo.png"]
+
+
 def test_same_names_are_numbered(tmp_path: Path) -> None:
     images(tmp_path / "in1", "a.png")
     images(tmp_path / "in2", "a.png")
@@ -179,6 +194,15 @@ def test_never_overwrites_a_source(tmp_path: Path) -> None:
             open_save(path, source)
     with pytest.raises(SinkError, match="is read from"):
         refuse_source_file(tmp_path / "link" / "b.png", several)
+
+
+def test_numbered_names_do_not_meet_a_source(tmp_path: Path) -> None:
+    images(tmp_path / "in1", "a.png")
+    images(tmp_path / "in2", "a.png", "a_000000.png")
+    source = open_source(tmp_path / "in*" / "*.png")
+    first = next(iter(source))
+    with open_save(tmp_path / "in2", source) as sink, pytest.raises(SinkError, match="is read from"):
+        sink.write(first, ONE)
 
 
 def test_targets_that_do_not_suit(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+
 from pose_runtime.errors import ExportError
 
 if TYPE_CHECKING:

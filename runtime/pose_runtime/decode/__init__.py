@@ -18,6 +18,7 @@ from pose_runtime.decode.embedding import (
     embedding_outputs,
 )
 from pose_runtime.decode.heatmap import HeatmapDecoder, gaussian_kernel, heatmap, merge_flipped
+from pose_runtime.decode.offset import OffsetDecoder, offset
 from pose_runtime.decode.paf import (
     BODY25_LIMBS,
     COCO18_LIMBS,
@@ -29,6 +30,7 @@ from pose_runtime.decode.paf import (
     paf_parts,
     paf_sample,
 )
+from pose_runtime.decode.vector import VectorDecoder, cascade_boxes, vector
 
 __all__ = [
     "BODY25_LIMBS",
@@ -43,19 +45,24 @@ __all__ = [
     "EmbeddingDecoder",
     "Grid",
     "HeatmapDecoder",
+    "OffsetDecoder",
     "PafDecoder",
     "PafParts",
     "Pass",
+    "VectorDecoder",
     "aggregate",
+    "cascade_boxes",
     "embedding",
     "embedding_outputs",
     "gaussian_kernel",
     "heatmap",
     "merge_flipped",
+    "offset",
     "paf",
     "paf_parts",
     "paf_sample",
+    "vector",
 ]
 
-Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder
+Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder | OffsetDecoder | VectorDecoder
 """Any family's decoder; a new family adds its struct to this union."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -211,9 +212,10 @@ def embedding_outputs(
         fine = as_maps("fine heatmaps", heatmaps[1], (len(coarse), None, None))
     shared = np.ndim(tags) == 3 and np.shape(tags)[0] == 1
     tag = as_maps("tags", tags, (1 if shared else len(coarse), *coarse.shape[1:]))
-    sizes = [coarse.shape[:0:-1], *([fine.shape[:0:-1]] if len(fine) else []), size_wh]
-    if any(small > large for one, two in zip(sizes, sizes[1:], strict=False) for small, large in zip(one, two, strict=True)):
-        raise DecodeError(f"heatmaps: got sizes (width, height) {', '.join(map(str, sizes))}, wanted each to hold the one before")
+    sizes = [coarse.shape[:0:-1], *([fine.shape[:0:-1]] if len(fine) else []), tuple(size_wh)]
+    if any(one[0] > two[0] or one[1] > two[1] for one, two in pairwise(sizes)):
+        got = ", ".join(f"{width} x {height}" for width, height in sizes)
+        raise DecodeError(f"heatmaps: got sizes {got}, wanted each to hold the one before")
     settings = _settings(
         len(coarse), joint_order, nms, max_people, threshold, tag_threshold, use_detection_val, ignore_too_much,
         distance, adjust, refine, refined_score,
@@ -297,7 +299,7 @@ def aggregate(
         if size_wh is None:
             size_wh = (sides[0][0].shape[2], sides[0][0].shape[1])
         heats = [resize(heat, size_wh) for heat, _ in sides]
-        if any(heat.shape != heats[0].shape for heat in heats) or (heat_sum is not None and heat_sum.shape != heats[0].shape):
+        if len({len(heat) for heat in heats} | ({len(heat_sum)} if heat_sum is not None else set())) > 1:
             raise DecodeError("passes: the number of joints differs")
         heat = heats[0] if len(heats) == 1 else (heats[0] + heats[1]) / np.float32(2)
         heat_sum = heat if heat_sum is None else heat_sum + heat
@@ -311,7 +313,9 @@ def aggregate(
 # ---- decoder of a bundle ---------------------------------------------------------------------------------------
 
 
-class EmbeddingDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="embedding"):
+class EmbeddingDecoder(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="embedding"
+):
     """Decoder of many people by tags; the parameters are `embedding`'s.
 
     Needs role `heatmaps`, one or two arrays (coarse first), and role `tags`, one array of the coarse size.
@@ -335,10 +339,11 @@ class EmbeddingDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     grid: Grid
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+        """People of one image in network-input pixels; see the class."""
         heatmaps = outputs.get("heatmaps", ())
         tags = only(outputs, "tags")
         if len(heatmaps) not in (1, 2):
-            raise DecodeError(f"outputs: got {len(heatmaps)} of role 'heatmaps', wanted 1 or 2; see the bundle's outputs")
+            raise DecodeError(f"outputs: got {len(heatmaps)} of role 'heatmaps', wanted 1 or 2; see the manifest")
         map_wh = (heatmaps[-1].shape[2], heatmaps[-1].shape[1])
         size_wh = input_wh if self.at_input_size else map_wh
         people = embedding_outputs(

@@ -221,15 +221,15 @@ def _sampling(
 
 
 @lru_cache(maxsize=64)
-def _prepared(o: _Options, size_wh: tuple[int, int]) -> tuple[Any, Int32Array]:
-    """The native parameters and the limbs as int32 (L, 5)."""
+def _prepared(o: _Options, size_wh: tuple[int, int]) -> tuple[Any, Int32Array, int]:
+    """The native parameters, the limbs as int32 (L, 5), and the highest channel that they name."""
     _check(o)
     limbs = np.array([(*limb, i in o.matching_only) for i, limb in enumerate(o.limbs)], np.int32)
     params = native.paf_params(
         _PROFILE[o.profile], *size_wh, o.parts, len(limbs), o.max_peaks, o.max_people, o.samples, o.min_hits, o.window,
         o.min_parts, o.min_distance, o.peak_threshold, o.limb_threshold, o.min_score,
     )  # fmt: skip
-    return params, limbs
+    return params, limbs, int(limbs[:, 2:4].max())
 
 
 def _decode(
@@ -247,11 +247,11 @@ def _decode(
     if max(map_hw) > _MAX_SIDE:
         raise DecodeError(f"heatmaps: got {map_hw[1]} x {map_hw[0]} cells, wanted at most {_MAX_SIDE} each way")
     sampling = _sampling(o.profile, map_hw, upsample, crop, size_wh)
-    params, limbs = _prepared(o, sampling.size_wh)
+    params, limbs, last_channel = _prepared(o, sampling.size_wh)
     if heat.shape[0] < o.parts:
         raise DecodeError(f"heatmaps: got {heat.shape[0]} maps, wanted one for each of {o.parts} parts")
-    if fields.shape[0] <= limbs[:, 2:4].max():
-        raise DecodeError(f"pafs: got {fields.shape[0]} channels, the limbs name channel {limbs[:, 2:4].max()}")
+    if fields.shape[0] <= last_channel:
+        raise DecodeError(f"pafs: got {fields.shape[0]} channels, the limbs name channel {last_channel}")
     arrays = _Arrays(o)
     native.paf(params, sampling.native, heat, fields, limbs, *arrays.all, graph)
     return arrays
@@ -263,19 +263,28 @@ def _published(profile: str) -> _Published:
     return _PUBLISHED[profile]
 
 
+def _parts_of(limbs: Sequence[Sequence[int]]) -> int:
+    return 1 + max((max(limb[:2], default=0) for limb in limbs), default=0)
+
+
+_PUBLISHED_PARTS = {name: _parts_of(published.limbs) for name, published in _PUBLISHED.items()}
+
+
 def _options(profile: str, given: Mapping[str, Any]) -> tuple[_Options, int]:
     """The options with the profile's published values where None is given, and the ratio of enlarging."""
     published = _published(profile)
-    values = {name: getattr(published, name) if given[name] is None else given[name] for name in _Published._fields}
-    values["limbs"] = tuple(tuple(int(n) for n in limb) for limb in values["limbs"])
-    if given["limbs"] is not None and given["matching_only"] is None:
-        values["matching_only"] = ()
-    values["matching_only"] = tuple(values["matching_only"])
-    ratio = values.pop("upsample")
-    parts = given["parts"]
-    if parts is None:
-        parts = 1 + max((max(limb[:2], default=0) for limb in values["limbs"]), default=0)
-    return _Options(profile=profile, parts=parts, **values), ratio
+    chosen = {name: given[name] for name in _Published._fields if given[name] is not None}
+    parts = _PUBLISHED_PARTS[profile]
+    if "limbs" in chosen:
+        chosen["limbs"] = limbs = tuple(tuple(int(n) for n in limb) for limb in chosen["limbs"])
+        chosen.setdefault("matching_only", ())
+        parts = _parts_of(limbs)
+    if "matching_only" in chosen:
+        chosen["matching_only"] = tuple(chosen["matching_only"])
+    if chosen:
+        published = published._replace(**chosen)
+    parts = parts if given["parts"] is None else given["parts"]
+    return _Options(profile, published.limbs, published.matching_only, parts, *published[3:]), published.upsample
 
 
 def paf(

@@ -26,6 +26,8 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 
+ort.set_default_logger_severity(_QUIET)
+
 
 class _Bound(NamedTuple):
     """The arrays of one set of input shapes, tied to the session: ONNX Runtime reads and writes them in place."""

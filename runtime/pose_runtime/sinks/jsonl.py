@@ -64,7 +64,8 @@ class JsonLines(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Add a line."""
-        place = {"source": item.name, "frame": item.index, "time_s": item.time_s, "size_wh": item.frame.size_wh}
+        name = item.name.encode("utf-8", "replace").decode()  # a file name need not be UTF-8
+        place = {"source": name, "frame": item.index, "time_s": item.time_s, "size_wh": item.frame.size_wh}
         self._line(place | poses.to_dict())
 
     def close(self) -> None:

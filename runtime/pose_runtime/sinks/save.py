@@ -7,7 +7,6 @@ A file appears under its name when it is complete; until then, and after an erro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -100,31 +99,36 @@ class ImageFile(Sink):
 
 
 class ImageFolder(Sink):
-    """An image per frame, under the name of its file; where two are alike, or for a video, with the frame's number."""
+    """An image per frame, under the name of its file; where two are alike, or for a video, with the frame's number.
+
+    The format is that of the file; for a video JPEG, for a file whose suffix says nothing PNG.
+    """
 
     def __init__(self, path: Path, source: Source) -> None:
-        self._path = path
         names = [file.name for file in source.files]
+        self._path = path
         self._numbered = source.is_video or len(set(names)) < len(names)
-        self._suffix = ".jpg" if source.is_video else None
+        self._other_suffix = ".jpg" if source.is_video else ".png"
+        self._sources = {file.resolve() for file in source.files}
         if not self._numbered:
-            self._refuse_sources(names, source)
+            for name in names:  # before the first is written
+                self._target(Path(name), 0)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{path}: cannot make this folder: {error.strerror}") from error
 
-    def _refuse_sources(self, names: Iterable[str], source: Source) -> None:
-        folders = {file.parent.resolve() for file in source.files}
-        if self._path.resolve() in folders:
-            for name in names:
-                refuse_source_file(self._path / name, source)
-
     def write(self, item: Item, poses: Poses) -> None:
         """Write the frame's image."""
-        name = Path(item.name)
-        stem = f"{name.stem}_{item.index:06d}" if self._numbered else name.stem
-        write_image(self._path / f"{stem}{self._suffix or name.suffix}", _drawn(item, poses))
+        write_image(self._target(Path(item.name), item.index), _drawn(item, poses))
+
+    def _target(self, name: Path, index: int) -> Path:
+        stem = f"{name.stem}_{index:06d}" if self._numbered else name.stem
+        suffix = name.suffix if name.suffix.lower() in SUFFIXES else self._other_suffix
+        path = self._path / f"{stem}{suffix}"
+        if path.resolve() in self._sources:
+            raise SinkError(f"{path}: is read from; name another folder to write")
+        return path
 
 
 class VideoFile(Sink):

@@ -47,4 +47,4 @@ class Window(Sink):
 
     def close(self) -> None:
         """Close the window."""
-        cv2.destroyWindow(_TITLE)
+        cv2.destroyAllWindows()  # it may be gone already

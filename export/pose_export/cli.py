@@ -1,0 +1,129 @@
+"""pose-export: a network, by name or as ONNX, becomes a bundle."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pose_export import options
+from pose_export.check_images import check_images
+from pose_export.drawn import drawn_frames
+from pose_export.presets import Tree, preset_names
+from pose_export.request import Request, export_file
+from pose_runtime.bundle import Bundle
+from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.skeletons import SKELETONS
+
+app = new_app()
+
+
+def _option(text: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=text, metavar=metavar)
+
+
+@app.command()
+def export(
+    onnx: Annotated[Path | None, _option("An ONNX file.", "FILE")] = None,
+    model: Annotated[str | None, _option("A network by name, such as hrnet or higherhrnet.", "NAME")] = None,
+    checkpoint: Annotated[Path | None, _option("Weights for --model; without it they are downloaded.", "FILE")] = None,
+    preset: Annotated[str | None, _option(f"{', '.join(preset_names())}, or your own TOML file.", "NAME|FILE")] = None,
+    out: Annotated[Path | None, _option("The new bundle; by default NAME.pose here.", "NAME.pose")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that stands there.")] = False,
+    size: Annotated[str | None, _option("Input size, where the network leaves it open.", "WxH")] = None,
+    batch: Annotated[str | None, _option("Batch size, where the network leaves it open.", "N|dynamic")] = None,
+    simplify: Annotated[bool, typer.Option(help="Let onnxsim fold and remove what it can.")] = True,
+    check_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--check-images", help="Picture or folder for check/; else drawn ones.", metavar="PATH"
+        ),
+    ] = None,
+    min_oks: Annotated[float, typer.Option(help="OKS that every check frame must reach.", min=0, max=1)] = 0.9,
+    weights_source: Annotated[str | None, _option("Where the weights come from.", "TEXT")] = None,
+    licence: Annotated[str | None, _option("Licence of the weights.", "TEXT")] = None,
+    skeleton: Annotated[str | None, _option(", ".join(SKELETONS), "NAME")] = None,
+    input_name: Annotated[str | None, typer.Option("--input", help="Input tensor.", metavar="TENSOR")] = None,
+    colour: Annotated[str | None, _option("Channel order: rgb, bgr or gray.")] = None,
+    mean: Annotated[str | None, _option("Per channel, of pixels 0 to 255.", "X,Y,Z")] = None,
+    std: Annotated[str | None, _option("Per channel, of pixels 0 to 255.", "X,Y,Z")] = None,
+    resize: Annotated[
+        str | None, _option("stretch, letterbox, short_side or crop, and its parameters.", "RULE[,KEY=VALUE...]")
+    ] = None,
+    pad: Annotated[float | None, _option("Grey level around a letterboxed frame.", "LEVEL")] = None,
+    decoder: Annotated[list[str] | None, _option("family=heatmap, paf or embedding; parameters.", "KEY=VALUE")] = None,
+    output: Annotated[
+        list[str] | None,
+        _option(
+            "What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"
+        ),
+    ] = None,
+    version: Version = False,  # noqa: ARG001
+) -> None:
+    """Write a bundle from an ONNX file (--onnx, with --preset or all that a preset says) or a network (--model).
+
+    The graph is checked, simplified, and run on the frames of check/, whose poses every device must find again.
+    """
+    if (onnx is None) == (model is None):
+        raise typer.BadParameter("give either --onnx FILE or --model NAME")
+    if onnx is not None and checkpoint is not None:
+        raise typer.BadParameter("--checkpoint goes with --model")
+    of_input = {"tensor": input_name, "colour": colour, "mean": mean, "std": std, "resize": resize, "pad": pad}
+
+    def change(tree: Tree) -> None:
+        if any(value is not None for value in of_input.values()):
+            options.set_input(tree, **of_input)  # type: ignore[arg-type]
+        if skeleton is not None:
+            tree["skeleton"] = skeleton
+        if decoder:
+            options.set_decoder(tree, decoder)
+        options.set_outputs(tree, output or ())
+
+    request = Request(
+        preset=preset,
+        change=change,
+        out=out,
+        size_wh=None if size is None else options.size_wh(size),
+        batch=None if batch is None else options.batch_size(batch),
+        simplify=simplify,
+        min_oks=min_oks,
+        overwrite=overwrite,
+        frames=drawn_frames() if check_path is None else check_images(check_path),
+        weights_source=weights_source,
+        licence=licence,
+    )
+    if onnx is not None:
+        bundle = export_file(onnx, request)
+    else:
+        from pose_export.model_bundle import export_model  # only here is torch needed
+
+        bundle = export_model(str(model), checkpoint, request, tell=_tell)
+    _report(bundle, drawn=check_path is None)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _report(bundle: Bundle, *, drawn: bool) -> None:
+    manifest = bundle.manifest
+    network, frames = manifest.network, manifest.check.frames
+    people = sum(len(frame.scores) for frame in frames)
+    print(
+        f"{bundle.path}: {network.parameters / 1e6:.2f} M parameters, {network.macs / 1e9:.2f} G multiply-accumulates"
+    )
+    print(f"weights: {network.weights.source}, licence {network.weights.licence}")
+    print(f"check/: {people} people in {len(frames)} frames")
+    if drawn:
+        print("check/ holds drawn figures; pictures of the real place prove more: --check-images PATH")
+    elif not people:
+        print("nobody was found in the check images: they prove little; choose pictures with people")
+
+
+def main() -> NoReturn:
+    """Entry point. A polite kill unwinds, so that nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    run_app(app)

@@ -1,0 +1,233 @@
+"""pose-run and pose-bench as a shell sees them: exit status, what stands on stdout and stderr, what is left on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import pose_runtime
+import tiny
+from pose_runtime import runner
+from pose_runtime.cli import run as cli
+from pose_runtime.errors import SourceError
+from pose_runtime.sinks import Sink
+from pose_runtime.sources import open_source
+
+RUNTIME = str(Path(pose_runtime.__file__).parents[1])
+
+
+def command(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.argv[0] = 'pose-{name}'; from pose_runtime.cli.{name} import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        **{"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options},
+        env={k: v for k, v in os.environ.items() if "DISPLAY" not in k} | {"PYTHONPATH": RUNTIME},
+    )  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, a folder of three images with two people in the first, and a video."""
+    folder = tmp_path_factory.mktemp("work")
+    tiny.write(folder / "tiny.pose")
+    (folder / "in").mkdir()
+    for i, frame in enumerate((tiny.frame((20, 30), (90, 60), None), tiny.frame(), tiny.frame(None, None, (64, 48)))):
+        cv2.imwrite(str(folder / "in" / f"{i}.png"), frame)
+    return folder
+
+
+def test_json_to_stdout(work: Path) -> None:
+    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--json", "-")
+    assert done.returncode == 0
+    header, *lines = map(json.loads, done.stdout.splitlines())
+    assert header["skeleton"]["names"] == list(tiny.SKELETON.names)
+    assert [(line["frame"], len(line["people"])) for line in lines] == [(0, 1), (1, 0), (2, 1)]
+    x, y, score = lines[0]["people"][0]["keypoints"][0]
+    assert abs(x - 20) <= 8
+    assert abs(y - 30) <= 8
+    assert score > 0.9
+    assert done.stderr.startswith("3 frames, 2 people, ")
+    assert "network" in done.stderr.splitlines()[1]
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_files_and_score(work: Path, tmp_path: Path) -> None:
+    arguments = ("--bundle", work / "tiny.pose", "--source", work / "in", "--json", tmp_path / "a.jsonl")
+    assert command("run", *arguments, "--save", tmp_path / "out").returncode == 0
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["0.png", "1.png", "2.png", "a.jsonl", "out"]
+    assert cv2.imread(str(tmp_path / "out" / "0.png")).shape == (96, 128, 3)
+    assert command("run", *arguments, "--min-score", "1.5").returncode == 0  # overwrites
+    assert all(not json.loads(line)["people"] for line in (tmp_path / "a.jsonl").read_text().splitlines()[1:])
+
+
+def test_video_in_video_out(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from pose_runtime.video import VideoWriter
+
+    writer = VideoWriter(tmp_path / "in.mp4", 30.0)
+    for i in range(6):
+        writer.write(tiny.frame((20 + 10 * i, 40), None, None), i, i / 30)
+    writer.close()
+    done = command(
+        "run",
+        "--bundle",
+        work / "tiny.pose",
+        "--source",
+        tmp_path / "in.mp4",
+        "--json",
+        "-",
+        "--save",
+        tmp_path / "o.mp4",
+    )
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()[1:]]
+    assert [line["time_s"] for line in lines] == pytest.approx([i / 30 for i in range(6)], abs=1e-3)
+    for i, line in enumerate(lines):
+        assert abs(line["people"][0]["keypoints"][0][0] - (20 + 10 * i)) <= 8
+    with open_source(tmp_path / "o.mp4") as source:
+        assert [item.time_s for item in source] == pytest.approx([i / 30 for i in range(6)], abs=1e-3)
+
+
+def test_without_a_sink(work: Path) -> None:
+    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in" / "0.png")
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert done.stderr.startswith("1 frame, 1 person, ")
+    assert "add --json FILE, --save PATH or --show" in done.stderr
+
+
+def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes((work / "in" / f"{i}.png").read_bytes())
+    (tmp_path / "1.png").write_bytes((work / "in" / "1.png").read_bytes()[:90])
+    done = command("run", "--bundle", work / "tiny.pose", "--source", tmp_path, "--json", "-")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 3
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(f"pose-run: {tmp_path / '1.png'}: ")
+    assert lines[1].startswith("2 frames, 2 people, ")
+    assert lines[1].endswith("1 image skipped")
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    done = command("run", "--bundle", work / "tiny.pose", "--source", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[3] == "0 frames, 0 people, nothing to do, 3 images skipped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--source", "in"], 2, "Missing option '--bundle'"),
+        (["--bundle", "tiny.pose"], 2, "Missing option '--source'"),
+        (["--bundle", "tiny.pose", "--source", "in", "--threads", "0"], 2, "--threads"),
+        (["--bundle", "none.pose", "--source", "in"], 1, "none.pose: no such folder"),
+        (["--bundle", "tiny.pose", "--source", "none"], 1, "none: no such file"),
+        (["--bundle", "tiny.pose", "--source", "in", "--device", "cuda:0"], 1, "runs on the CPU"),
+        (["--bundle", "tiny.pose", "--source", "in", "--device", "tpu"], 1, "wanted auto or cpu"),
+        (["--bundle", "tiny.pose", "--source", "in", "--show"], 1, "no display"),
+        (["--bundle", "tiny.pose", "--source", "in", "--save", "in"], 1, "is read from"),
+        (["--bundle", "tiny.pose", "--source", "in", "--json", "in/0.png"], 1, "is read from"),
+        (["--bundle", "tiny.pose", "--source", "in", "--json", "x/y.jsonl"], 1, "cannot write"),
+        (["--bundle", "tiny.pose", "--source", "in", "--save", "x.png"], 1, "there are more"),
+        (["--bundle", "tiny.pose", "--source", "in", "--json", "x.mp4", "--save", "x.mp4"], 1, "both"),
+    ],
+)
+def test_errors(
+    work: Path,
+    arguments: list[str],
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(sys, "argv", ["pose-run", *arguments])
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    before = sorted(work.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert ended.value.code == status
+    assert out == ""
+    assert words in err
+    if status == 1:
+        assert err.startswith("pose-run: ")
+        assert len(err.splitlines()) == 1
+    assert sorted(work.rglob("*")) == before
+
+
+def test_full_disk_and_closed_pipe(work: Path) -> None:
+    arguments = ("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--json", "-")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            done = command(*arguments, stdout=full)
+        assert done.returncode == 1
+        assert done.stderr == "pose-run: standard output: cannot write it: No space left on device\n"
+    read, write = os.pipe()
+    os.close(read)
+    done = command(*arguments, stdout=write)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_bench(work: Path) -> None:
+    done = command("bench", work / "tiny.pose", "--runs", "3", "--threads", "1")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[:5]] == ["stage", "pre", "network", "decode", "total"]
+    done = command("bench", work / "tiny.pose", "--runs", "3", "--json", "--source", work / "in")
+    result = json.loads(done.stdout)
+    assert result["network"] == "tiny"
+    assert (result["runs"], result["frames"]) == (3, 3)
+    assert 0 < result["pre_ms"] < result["total_ms"]
+    (empty := work / "empty").mkdir()
+    done = command("bench", work / "tiny.pose", "--source", empty)
+    empty.rmdir()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no images" in done.stderr
+
+
+# ---- inside one process ------------------------------------------------------------------------------------------
+
+
+def test_a_sink_can_end_the_run(work: Path) -> None:
+    class Enough(Sink):
+        def write(self, item: object, poses: object) -> None:
+            self.finished = True
+
+    with (
+        pose_runtime.open_pipeline(work / "tiny.pose", threads=1) as pipeline,
+        open_source(work / "in") as source,
+        Enough() as sink,
+    ):
+        summary = runner.run(pipeline, source, [sink])
+    assert (summary.frames, summary.people) == (1, 1)
+    assert summary.wall_s >= summary.pre_s + summary.network_s + summary.decode_s > 0
+
+
+def test_people_below_the_score_are_left_out() -> None:
+    keypoints = np.zeros((3, 3, 3), np.float32)
+    poses = pose_runtime.Poses(keypoints, np.array([0.1, 0.5, 0.9], np.float32), tiny.SKELETON, np.arange(3))
+    kept = runner.at_least(poses, 0.5)
+    np.testing.assert_array_equal(kept.scores, np.array([0.5, 0.9], np.float32))
+    np.testing.assert_array_equal(kept.ids, [1, 2])
+
+
+def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli._progress(3) as on_frame:
+        on_frame(runner.Summary(frames=2, people=5, wall_s=1.0))
+        cli.print_error(SourceError("a.jpg: bad"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "a.jpg: bad" in err
+    assert "5 people, 2.0 frames/s" in err
