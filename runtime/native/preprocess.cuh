@@ -8,7 +8,7 @@
 //   v        = round half to even, clamped to 0..255                 where the geometry says so
 //   out      = (v - mean[c]) / std[c]
 // Columns are blended before rows so that a CPU can blend whole rows of bytes with vector instructions; the path for
-// one pixel does the same sums in the same order, and both give the same bits.
+// one pixel does the same sums in the same order, and both give the same bits (where nothing is contracted to FMA).
 #pragma once
 #include "group.cuh"
 
@@ -357,8 +357,10 @@ JP_FN void blend_row(const Params& p, const Image& image, const Layout& layout, 
 
 template <int taps, class Out>
 JP_FN void resample_row(const Params& p, const float* line, const Scratch& s, int c, Out* to) {
-  const int *i0 = s.index, *i1 = i0 + p.width, *i2 = s.index + (taps - 2) * p.width, *i3 = s.index + (taps - 1) * p.width;
-  const float *w0 = s.weight, *w1 = w0 + p.width, *w2 = s.weight + (taps - 2) * p.width, *w3 = s.weight + (taps - 1) * p.width;
+  const int *i0 = s.index, *i1 = i0 + p.width;
+  const int *i2 = s.index + (taps - 2) * p.width, *i3 = i2 + p.width;
+  const float *w0 = s.weight, *w1 = w0 + p.width;
+  const float *w2 = s.weight + (taps - 2) * p.width, *w3 = w2 + p.width;
   const float mean = p.mean[c], std = p.std[c];
   const bool rounds = p.round_pixels != 0;
   for (int x = p.left; x < p.right; ++x) {
