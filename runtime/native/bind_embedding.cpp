@@ -48,6 +48,7 @@ embedding::Work work_for(const embedding::Params& p, int width, int height) {
           scratch<float, 2>(k * tiles * p.components),
           scratch<u8>(k * tiles),
           scratch<float, 3>(k * tiles),
+          scratch<u32>(k * tiles),
           scratch<float, 4>(k * embedding::kBuffer),
           scratch<embedding::Grouping>(1),
           {scratch<float, 5>(capacity), scratch<int, 1>(capacity),

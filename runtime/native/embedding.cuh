@@ -12,7 +12,7 @@
 namespace jetpose {
 namespace embedding {
 
-constexpr int kBuffer = kMaxRect * kMaxRect + kPatch + kTile * kTile * kMaxComponents;
+constexpr int kBuffer = kMaxRect * kMaxRect + kPatch + kTile * kTile * (kMaxComponents + 1);
 
 // Scratch memory of one image. What a joint owns is apart, so that joints can run at the same time.
 struct Work {
@@ -24,6 +24,7 @@ struct Work {
   float* high;    // (joints, components, tiles)
   u8* known;      // (joints, tiles)
   float* values;  // (joints, tiles)
+  u32* wanted;    // (joints, tiles)
   float* buffer;  // (joints, kBuffer)
   Grouping* grouping;
   Members members;
@@ -54,7 +55,8 @@ JP_FN void missing_of_joint(const Group& g, const Params& p, const Source& sourc
                             const People& people, int count) {
   const i64 first = (i64)joint * tile_count(source.width, source.height);
   const Tiles tiles{tile_count(source.width, source.height), work.bounds + first, work.low + first * p.components,
-                    work.high + first * p.components,               work.known + first,  work.values + first};
+                    work.high + first * p.components,               work.known + first,  work.values + first,
+                    work.wanted + first};
   refine_joint(g, p, source, tiles, joint, people, count, work.mean, work.buffer + (i64)joint * kBuffer);
 }
 

@@ -56,6 +56,7 @@ struct Tiles {
   float* high;
   u8* known;
   float* bounds;  // of h - round(distance) for the person in hand
+  u32* wanted;    // the people of the batch, one bit each, that need the tile's pixels
 };
 
 template <class Source>
@@ -99,10 +100,11 @@ JP_FN void bound_tiles(const Group& g, const Tiles& tiles, int components, const
     tiles.bounds[i] = tiles.heat[i] - rintf(sqrtf(tiles.bounds[i]));
 }
 
-// Replaces the heatmap's pixels by h - round(|tag - mean|), -infinity where a value is not finite.
+// values = h - round(|tag - mean|), -infinity where it is not finite.
 //   tags  components x n;  parts: the number of components if the compiler shall know it, else 0
 template <int parts, class Group>
-JP_FN void score_pixels(const Group& g, int n, int components, const float* mean, const float* tags, float* heat) {
+JP_FN void score_pixels(const Group& g, int n, int components, const float* mean, const float* heat, const float* tags,
+                        float* values) {
   for (int i = g.rank(); i < n; i += g.size()) {
     float sum = 0;
     for (int t = 0; t < (parts ? parts : components); ++t) {
@@ -110,86 +112,141 @@ JP_FN void score_pixels(const Group& g, int n, int components, const float* mean
       sum += d * d;
     }
     const float value = heat[i] - rintf(sqrtf(sum));
-    heat[i] = heat[i] - heat[i] == 0 && value - value == 0 ? value : negative_infinity();
+    values[i] = heat[i] - heat[i] == 0 && value - value == 0 ? value : negative_infinity();
   }
 }
 
-// Best pixel of one tile as a key, given to all lanes; 0 if no pixel has finite values.
-//   buffer  kTile^2 (1 + components) + kPatch values
+// The pixels of one tile.
+struct Pixels {
+  float* heat;    // kTile^2
+  float* values;  // kTile^2
+  float* patch;   // kPatch
+  float* tags;    // kTile^2 per component
+};
+
 template <class Group, class Source>
-JP_FN u64 search_tile(const Group& g, const Source& source, int joint, const Rect& rect, const float* mean,
-                      float* buffer) {
-  const int n = rect.width() * rect.height(), parts = source.components;
-  float* heat = buffer;
-  float* patch = heat + kTile * kTile;
-  float* tags = patch + kPatch;
-  source.heat(joint).fill(g, rect, heat, patch);
-  for (int t = 0; t < parts; ++t) source.tag(joint, t).fill(g, rect, tags + t * n, patch);
-  if (parts == 1)
-    score_pixels<1>(g, n, parts, mean, tags, heat);
-  else if (parts == 2)
-    score_pixels<2>(g, n, parts, mean, tags, heat);
-  else
-    score_pixels<0>(g, n, parts, mean, tags, heat);
-  g.sync();
-  const Peak peak = argmax(g, heat, n);
-  if (peak.value == negative_infinity()) return 0;
-  const int x = rect.x0 + peak.index % rect.width(), y = rect.y0 + peak.index / rect.width();
-  return score_key(peak.value, (u32)(y * source.width + x));
+JP_FN void load_tile(const Group& g, const Source& source, int joint, const Rect& rect, const Pixels& pixels) {
+  source.heat(joint).fill(g, rect, pixels.heat, pixels.patch);
+  const int n = rect.width() * rect.height();
+  for (int t = 0; t < source.components; ++t)
+    source.tag(joint, t).fill(g, rect, pixels.tags + t * n, pixels.patch);
 }
 
-// First pixel, in row-major order, of the largest h - round(|tag - mean|), as a key; 0: none. Tiles are visited best
-// bound first. Where a tile with unknown tags comes first, the tags of all tiles that could still win are learned,
-// for this person and the next.
+// Raises `best` to the key of the loaded tile's best pixel, for all lanes.
 template <class Group, class Source>
-JP_FN u64 search_map(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
-                     float* buffer) {
-  bound_tiles(g, tiles, source.components, mean);
+JP_FN void search_tile(const Group& g, const Source& source, const Rect& rect, const Pixels& pixels, const float* mean,
+                       u64& best) {
+  const int n = rect.width() * rect.height(), parts = source.components;
+  float* values = pixels.values;
+  if (parts == 1)
+    score_pixels<1>(g, n, parts, mean, pixels.heat, pixels.tags, values);
+  else if (parts == 2)
+    score_pixels<2>(g, n, parts, mean, pixels.heat, pixels.tags, values);
+  else
+    score_pixels<0>(g, n, parts, mean, pixels.heat, pixels.tags, values);
   g.sync();
+  if constexpr (Group::serial)
+    if (best != 0 && max_of(values, n) < key_score(best)) return;
+  const Peak peak = argmax(g, values, n);
+  g.sync();
+  if (peak.value == negative_infinity()) return;
+  const int x = rect.x0 + peak.index % rect.width(), y = rect.y0 + peak.index / rect.width();
+  const u64 key = score_key(peak.value, (u32)(y * source.width + x));
+  if (key > best) best = key;
+}
+
+// A first answer for one person: the tiles with the best bounds are searched, as long as that is worth while.
+template <class Group, class Source>
+JP_FN u64 search_likely(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
+                        const Pixels& pixels) {
+  constexpr int kLikely = 4;
   u64 best = 0;
-  for (;;) {
+  for (int i = 0; i < kLikely; ++i) {
     const Peak top = argmax(g, tiles.bounds, tiles.count);
-    if (top.value == negative_infinity()) return best;
+    if (top.value == negative_infinity() || !tiles.known[top.index] || (best && top.value < key_score(best))) break;
     const Rect rect = tile_rect(top.index, source.width, source.height);
-    if (score_key(top.value, (u32)(rect.y0 * source.width + rect.x0)) <= best) return best;
-    if (tiles.known[top.index]) {
-      const u64 found = search_tile(g, source, joint, rect, mean, buffer);
-      if (found > best) best = found;
-      if (g.rank() == 0) tiles.bounds[top.index] = negative_infinity();
-    } else {
-      g.sync();  // all have read known[]
-      for (int i = g.rank(); i < tiles.count; i += g.size())
-        if (!tiles.known[i] && (best == 0 || tiles.bounds[i] >= key_score(best)))
-          learn_tile(source, tiles, joint, i);
-      bound_tiles(g, tiles, source.components, mean);  // tiles searched before come back: few, and known to lose
+    load_tile(g, source, joint, rect, pixels);
+    search_tile(g, source, rect, pixels, mean, best);
+    if (g.rank() == 0) tiles.bounds[top.index] = negative_infinity();
+    g.sync();
+  }
+  return best;
+}
+
+// Marks the tiles that may hold a better pixel than `best`; the tags of such tiles are learned before.
+template <class Group, class Source>
+JP_FN void mark_tiles(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean, u64 best,
+                      u32 bit) {
+  bool learned = false;
+  const float least = best ? key_score(best) : negative_infinity();
+  for (int i = g.rank(); i < tiles.count; i += g.size())
+    if (!tiles.known[i] && tiles.bounds[i] >= least) {
+      learn_tile(source, tiles, joint, i);
+      learned = true;
     }
+  if (learned) bound_tiles(g, tiles, source.components, mean);  // each lane its own tiles
+  for (int i = g.rank(); i < tiles.count; i += g.size())
+    if (tiles.bounds[i] >= least && tiles.bounds[i] != negative_infinity()) tiles.wanted[i] |= bit;
+  g.sync();
+}
+
+// First pixel, in row-major order, of the largest h - round(|tag - mean|) for each of at most 32 people, as a key;
+// 0: none. A tile that several people need is resized and read once.
+template <class Group, class Source>
+JP_FN void search_map(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* means,
+                      const int* who, int count, const Pixels& pixels, u64* best) {
+  for (int i = g.rank(); i < tiles.count; i += g.size()) tiles.wanted[i] = 0;
+  for (int i = 0; i < count; ++i) {
+    const float* mean = means + (i64)who[i] * source.components;
+    bound_tiles(g, tiles, source.components, mean);
+    g.sync();
+    best[i] = search_likely(g, source, tiles, joint, mean, pixels);
+    mark_tiles(g, source, tiles, joint, mean, best[i], 1u << i);
+  }
+  for (int tile = 0; tile < tiles.count; ++tile) {
+    const u32 wanted = tiles.wanted[tile];
+    if (!wanted) continue;  // the same for all lanes
+    const Rect rect = tile_rect(tile, source.width, source.height);
+    load_tile(g, source, joint, rect, pixels);
+    for (int i = 0; i < count; ++i)
+      if (wanted >> i & 1) search_tile(g, source, rect, pixels, means + (i64)who[i] * source.components, best[i]);
     g.sync();
   }
 }
 
-// Finds one joint for all people that miss it.
+template <class Source>
+JP_FN void place(const Params& p, const Source& source, int joint, u64 key, float* point) {
+  const auto plane = source.heat(joint);
+  const int position = (int)key_position(key), x = position % source.width, y = position / source.width;
+  const float value = plane.at(x, y);
+  if (!(value > 0)) return;
+  point[0] = x + 0.5f + quarter_x(plane, x, y);
+  point[1] = y + 0.5f + quarter_y(plane, x, y);
+  point[2] = p.refined_one ? 1.0f : value;
+}
+
+// Finds one joint for all people that miss it, in batches.
+//   buffer  kTile^2 (2 + components) + kPatch values
 template <class Group, class Source>
 JP_FN void refine_joint(const Group& g, const Params& p, const Source& source, const Tiles& tiles, int joint,
-                        const People& people, int count, const float* mean, float* buffer) {
-  const auto plane = source.heat(joint);
+                        const People& people, int count, const float* means, float* buffer) {
+  constexpr int kBatch = 32, kArea = kTile * kTile;
+  const Pixels pixels{buffer, buffer + kArea, buffer + 2 * kArea, buffer + 2 * kArea + kPatch};
+  float* points = people.keypoints + joint * 3;
+  const i64 stride = (i64)p.joints * 3;
   bool started = false;
-  for (int person = 0; person < count; ++person) {
-    float* point = people.keypoints + ((i64)person * p.joints + joint) * 3;
-    const bool missing = !(point[2] > 0);
-    g.sync();  // all have read the score before it is written
-    if (!missing) continue;
+  for (int person = 0; person < count;) {
+    int who[kBatch], missing = 0;
+    for (; person < count && missing < kBatch; ++person)
+      if (!(points[person * stride + 2] > 0)) who[missing++] = person;
+    g.sync();  // all have read the scores before they are written
+    if (missing == 0) break;
     if (!started) start_tiles(g, source, tiles, joint, (float)(0.25 * p.threshold));
     started = true;
-    const u64 key = search_map(g, source, tiles, joint, mean + (i64)person * p.components, buffer);
-    if (g.rank() == 0 && key != 0) {
-      const int position = (int)key_position(key), x = position % source.width, y = position / source.width;
-      const float value = plane.at(x, y);
-      if (value > 0) {
-        point[0] = x + 0.5f + quarter_x(plane, x, y);
-        point[1] = y + 0.5f + quarter_y(plane, x, y);
-        point[2] = p.refined_one ? 1.0f : value;
-      }
-    }
+    u64 best[kBatch];
+    search_map(g, source, tiles, joint, means, who, missing, pixels, best);
+    for (int i = g.rank(); i < missing; i += g.size())
+      if (best[i] != 0) place(p, source, joint, best[i], points + who[i] * stride);
   }
   g.sync();
 }
