@@ -170,6 +170,7 @@ JP_FN u64 search_likely(const Group& g, const Source& source, const Tiles& tiles
     if (g.rank() == 0) tiles.bounds[top.index] = negative_infinity();
     g.sync();
   }
+  g.sync();  // all have read known[] before a lane learns more
   return best;
 }
 

@@ -44,7 +44,7 @@ struct SerialGroup {
   }
 };
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__) || defined(JETPOSE_EMULATE)  // the latter: tests/gpu/emulate.hpp
 // Shared scratch: one u64 and one int for each of at most 32 warps.
 struct BlockScratch {
   u64 key[32];
@@ -67,7 +67,7 @@ struct BlockGroup {
     __syncthreads();  // the scratch may still be read from the call before
     if ((threadIdx.x & 31) == 0) scratch->key[threadIdx.x >> 5] = v;
     __syncthreads();
-    for (int w = 0; w < (blockDim.x + 31) >> 5; ++w)
+    for (int w = 0; w < (size() + 31) >> 5; ++w)
       if (scratch->key[w] > v) v = scratch->key[w];
     return v;
   }
@@ -84,7 +84,7 @@ struct BlockGroup {
     __syncthreads();
     int before = 0;
     total = 0;
-    for (int w = 0; w < (blockDim.x + 31) >> 5; ++w) {
+    for (int w = 0; w < (size() + 31) >> 5; ++w) {
       if (w < warp) before += scratch->sum[w];
       total += scratch->sum[w];
     }

@@ -30,6 +30,7 @@ JP_FN void assign(const Group& g, const float* scores, int row_step, int column_
     a.row_price[i] = 0;
     a.column_of[i] = -1;
   }
+  g.sync();  // there may be no row at all
   for (int start = 0; start < rows; ++start) {
     for (int j = g.rank(); j < columns; j += g.size()) {
       a.distance[j] = -negative_infinity();
