@@ -44,6 +44,15 @@ JP_FN void for_pixels(const Group& g, int width, int height, const Body& body) {
   }
 }
 
+// Asks for memory that a CPU will need soon; any address may be given.
+JP_FN void prefetch(const float* p) {
+#ifdef __CUDA_ARCH__
+  (void)p;
+#else
+  __builtin_prefetch(p);
+#endif
+}
+
 // Running bounds of `lanes` neighbouring values over some rows; the fixed trip count makes them vector registers on a
 // CPU. Of the lanes, offset, offset + step, ... count.
 template <int lanes>
@@ -55,6 +64,7 @@ JP_FN void add_columns(const float* first, i64 row, int rows, int step, int offs
   }
   for (int y = 0; y < rows; ++y) {
     const float* p = first + y * row;
+    prefetch(p + 8 * kTile);
     for (int j = 0; j < lanes; ++j) {
       low[j] = p[j] < low[j] ? p[j] : low[j];
       high[j] = p[j] > high[j] ? p[j] : high[j];
