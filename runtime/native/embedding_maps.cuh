@@ -44,6 +44,15 @@ JP_FN void for_pixels(const Group& g, int width, int height, const Body& body) {
   }
 }
 
+// Asks for memory that a CPU will need soon; any address may be given.
+JP_FN void prefetch(const float* p) {
+#ifdef __CUDA_ARCH__
+  (void)p;
+#else
+  __builtin_prefetch(p);
+#endif
+}
+
 // Running bounds of `lanes` neighbouring values over some rows; the fixed trip count makes them vector registers on a
 // CPU. Of the lanes, offset, offset + step, ... count.
 template <int lanes>
@@ -55,6 +64,7 @@ JP_FN void add_columns(const float* first, i64 row, int rows, int step, int offs
   }
   for (int y = 0; y < rows; ++y) {
     const float* p = first + y * row;
+    prefetch(p + 8 * kTile);
     for (int j = 0; j < lanes; ++j) {
       low[j] = p[j] < low[j] ? p[j] : low[j];
       high[j] = p[j] > high[j] ? p[j] : high[j];
@@ -108,7 +118,9 @@ struct MapPlane {
     const int row = r.width();
     const float* from = map + ((i64)r.y0 * width + r.x0) * step + offset;
     const i64 from_row = (i64)width * step;
-    if (step == 1)  // apart, so that a CPU copies vectors
+    if (Group::serial && step == 1 && row == kTile)  // known sizes, so that a CPU copies vectors
+      for (int y = 0; y < r.height(); ++y) memcpy(out + y * kTile, from + y * from_row, sizeof(float) * kTile);
+    else if (step == 1)
       for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x]; });
     else
       for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x * step]; });
@@ -182,11 +194,21 @@ template <class Group>
 JP_FN void resize_rect(const Group& g, const float* map, int map_row, const Rect& from, const Axis& ax, const Axis& ay,
                        const Rect& to, float* out, float* rows) {
   const int width = to.width();
-  for_pixels(g, width, from.height(), [&](int x, int y) {
-    const Taps t = taps_at(ax, to.x0 + x);
-    const float* line = map + (i64)y * map_row - from.x0;
-    rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
-  });
+  if constexpr (Group::serial) {
+    for (int x = 0; x < width; ++x) {
+      const Taps t = taps_at(ax, to.x0 + x);
+      const float* first = map + t.first - from.x0;
+      const float* second = map + t.second - from.x0;
+      for (int y = 0; y < from.height(); ++y)
+        rows[y * width + x] = blend(t.weight0, first[(i64)y * map_row], t.weight1, second[(i64)y * map_row]);
+    }
+  } else {
+    for_pixels(g, width, from.height(), [&](int x, int y) {
+      const Taps t = taps_at(ax, to.x0 + x);
+      const float* line = map + (i64)y * map_row - from.x0;
+      rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
+    });
+  }
   g.sync();
   for_pixels(g, width, to.height(), [&](int x, int y) {
     const Taps t = taps_at(ay, to.y0 + y);

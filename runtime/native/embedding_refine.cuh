@@ -85,19 +85,29 @@ JP_FN void start_tiles(const Group& g, const Source& source, const Tiles& tiles,
 
 // Distances are formed in float32 in NumPy's order of operations. Each step is monotone under rounding, so the same
 // steps on the nearest tag of a range bound the result for every tag in it.
+JP_FN float gap_to(float mean, float low, float high) {
+  return mean < low ? low - mean : mean > high ? mean - high : 0.0f;
+}
 template <class Group>
 JP_FN void bound_tiles(const Group& g, const Tiles& tiles, int components, const float* mean) {
   for (int t = 0; t < components; ++t) {
     const float* low = tiles.low + t * tiles.count;
     const float* high = tiles.high + t * tiles.count;
-    const float m = mean[t];
     for (int i = g.rank(); i < tiles.count; i += g.size()) {
-      const float gap = m < low[i] ? low[i] - m : m > high[i] ? m - high[i] : 0.0f;
+      const float gap = gap_to(mean[t], low[i], high[i]);
       tiles.bounds[i] = (t > 0 ? tiles.bounds[i] : 0.0f) + gap * gap;
     }
   }
   for (int i = g.rank(); i < tiles.count; i += g.size())
     tiles.bounds[i] = tiles.heat[i] - rintf(sqrtf(tiles.bounds[i]));
+}
+JP_FN void bound_tile(const Tiles& tiles, int components, const float* mean, int i) {
+  float sum = 0;
+  for (int t = 0; t < components; ++t) {
+    const float gap = gap_to(mean[t], tiles.low[t * tiles.count + i], tiles.high[t * tiles.count + i]);
+    sum += gap * gap;
+  }
+  tiles.bounds[i] = tiles.heat[i] - rintf(sqrtf(sum));
 }
 
 // values = h - round(|tag - mean|), -infinity where it is not finite.
@@ -155,37 +165,41 @@ JP_FN void search_tile(const Group& g, const Source& source, const Rect& rect, c
   if (key > best) best = key;
 }
 
-// A first answer for one person: the tiles with the best bounds are searched, as long as that is worth while.
+// A first answer for one person: searches the tiles with the best bounds, as long as that is worth while.
 template <class Group, class Source>
-JP_FN u64 search_likely(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
-                        const Pixels& pixels) {
+JP_FN void search_likely(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
+                         const Pixels& pixels, u64& best) {
   constexpr int kLikely = 4;
-  u64 best = 0;
   for (int i = 0; i < kLikely; ++i) {
     const Peak top = argmax(g, tiles.bounds, tiles.count);
-    if (top.value == negative_infinity() || !tiles.known[top.index] || (best && top.value < key_score(best))) break;
+    if (top.value == negative_infinity() || !tiles.known[top.index] || (best && top.value < key_score(best))) return;
     const Rect rect = tile_rect(top.index, source.width, source.height);
     load_tile(g, source, joint, rect, pixels);
     search_tile(g, source, rect, pixels, mean, best);
     if (g.rank() == 0) tiles.bounds[top.index] = negative_infinity();
     g.sync();
   }
-  g.sync();  // all have read known[] before a lane learns more
-  return best;
 }
 
-// Marks the tiles that may hold a better pixel than `best`; the tags of such tiles are learned before.
+// Learns the tags of the tiles that may hold a better pixel than `best`; true, for all lanes, if there were any.
 template <class Group, class Source>
-JP_FN void mark_tiles(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean, u64 best,
-                      u32 bit) {
-  bool learned = false;
+JP_FN bool learn_tags(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
+                      u64 best) {
+  u64 learned = 0;
+  g.sync();  // all have read known[]
+  for (int i = g.rank(); i < tiles.count; i += g.size()) {
+    if (tiles.known[i] || (best && tiles.bounds[i] < key_score(best))) continue;
+    learn_tile(source, tiles, joint, i);
+    bound_tile(tiles, source.components, mean, i);
+    learned = 1;
+  }
+  return g.max(learned) != 0;
+}
+
+// Marks the tiles that may still hold a better pixel than `best`.
+template <class Group>
+JP_FN void mark_tiles(const Group& g, const Tiles& tiles, u64 best, u32 bit) {
   const float least = best ? key_score(best) : negative_infinity();
-  for (int i = g.rank(); i < tiles.count; i += g.size())
-    if (!tiles.known[i] && tiles.bounds[i] >= least) {
-      learn_tile(source, tiles, joint, i);
-      learned = true;
-    }
-  if (learned) bound_tiles(g, tiles, source.components, mean);  // each lane its own tiles
   for (int i = g.rank(); i < tiles.count; i += g.size())
     if (tiles.bounds[i] >= least && tiles.bounds[i] != negative_infinity()) tiles.wanted[i] |= bit;
   g.sync();
@@ -201,8 +215,11 @@ JP_FN void search_map(const Group& g, const Source& source, const Tiles& tiles, 
     const float* mean = means + (i64)who[i] * source.components;
     bound_tiles(g, tiles, source.components, mean);
     g.sync();
-    best[i] = search_likely(g, source, tiles, joint, mean, pixels);
-    mark_tiles(g, source, tiles, joint, mean, best[i], 1u << i);
+    best[i] = 0;
+    search_likely(g, source, tiles, joint, mean, pixels, best[i]);
+    if (learn_tags(g, source, tiles, joint, mean, best[i]))
+      search_likely(g, source, tiles, joint, mean, pixels, best[i]);
+    mark_tiles(g, tiles, best[i], 1u << i);
   }
   for (int tile = 0; tile < tiles.count; ++tile) {
     const u32 wanted = tiles.wanted[tile];
