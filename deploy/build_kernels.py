@@ -1,6 +1,7 @@
 """Compile the CUDA kernels ahead of time: one cubin per compiler and architecture.
 
     python deploy/build_kernels.py OUT [--nvcc 87 90 110] [--nvrtc 87]
+    python deploy/build_kernels.py --which-nvcc
 
 nvcc is taken from the wheels of deploy/cuda-requirements.txt, PATH or /usr/local/cuda; NVRTC from its wheel. Prints
 each cubin with its kernels' names; exits 1 with the compiler's message if one does not compile.
@@ -82,17 +83,28 @@ def kernels(cubin: Path) -> list[str]:
     return sorted({name.decode() for name in re.findall(rb"\.text\.(jetpose_\w+)", cubin.read_bytes())})
 
 
+def declared() -> list[str]:
+    """Names of the entry points in the source."""
+    pattern = r"__global__ void (?:__launch_bounds__\(\w+\) )?(jetpose_\w+)"
+    return sorted(set(re.findall(pattern, SOURCE.read_text())))
+
+
 def main() -> int:
     """Parse, compile, print."""
     parser = argparse.ArgumentParser(description="Compile the CUDA kernels ahead of time.")
-    parser.add_argument("out", type=Path, help="folder for the cubins")
+    parser.add_argument("out", type=Path, nargs="?", help="folder for the cubins")
+    parser.add_argument("--which-nvcc", action="store_true", help="print the nvcc that is used, and end")
     parser.add_argument("--nvcc", type=int, nargs="*", default=[87, 90, 110], metavar="SM")
     parser.add_argument("--nvrtc", type=int, nargs="*", default=[87], metavar="SM")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    pattern = r"__global__ void (?:__launch_bounds__\(\w+\) )?(jetpose_\w+)"
-    entry_points = sorted(set(re.findall(pattern, SOURCE.read_text())))
+    if options.out is None and not options.which_nvcc:
+        parser.error("OUT is missing")
     try:
+        if options.which_nvcc:
+            print(find_nvcc())
+            return 0
+        options.out.mkdir(parents=True, exist_ok=True)
+        entry_points = declared()
         for compiler, architectures in ((nvcc, options.nvcc), (nvrtc, options.nvrtc)):
             for sm in architectures:
                 cubin = options.out / f"kernels.{compiler.__name__}.sm_{sm}.cubin"

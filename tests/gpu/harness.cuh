@@ -14,6 +14,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "../../runtime/native/kernels.cu"
@@ -56,13 +57,13 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   (void)name;
 }
 
-// An array on the device; what is not copied in is filled with 0xff (NaN, -1), so that a read of unwritten memory shows.
+// An array on the device; what is not copied in is NaN or a large integer, so that a read of unwritten memory shows.
 template <class T>
 class Device {
  public:
   explicit Device(std::size_t count) : count_(count) {
     check(cudaMalloc(&data_, count * sizeof(T) + 1), "cudaMalloc");
-    check(cudaMemset(data_, 0xff, count * sizeof(T)), "cudaMemset");
+    check(cudaMemset(data_, std::is_floating_point<T>::value ? 0xff : 0x5a, count * sizeof(T)), "cudaMemset");
   }
   explicit Device(const std::vector<T>& host) : Device(host.size()) {
     check(cudaMemcpy(data_, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice), "copy to the device");

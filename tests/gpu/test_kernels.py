@@ -1,24 +1,44 @@
-"""Kernels against their CPU build on this machine's GPU; `tests/gpu/run_all.sh` does the work."""
+"""Kernels against their CPU build: on this machine's GPU, and emulated on the CPU. `run_all.sh` does the work."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("run_all.sh")
-NVCC = shutil.which("nvcc") or (
-    "/usr/local/cuda/bin/nvcc" if Path("/usr/local/cuda/bin/nvcc").exists() else None
-)
+FOLDER = Path(__file__).parent
+NAMES = sorted(path.stem for path in FOLDER.glob("test_*.cu"))
+
+
+def run_all(*options: str) -> subprocess.CompletedProcess[str]:
+    command = ["env", f"PYTHON={sys.executable}", str(FOLDER / "run_all.sh"), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.gpu
 def test_every_kernel_equals_its_cpu_build() -> None:
-    if NVCC is None:
-        pytest.skip("no nvcc on this machine")
-    done = subprocess.run([str(SCRIPT)], capture_output=True, text=True, check=False)
-    if done.returncode == 77:
-        pytest.skip("no usable GPU on this machine")
+    if shutil.which("nvidia-smi") is None and not Path("/dev/nvhost-gpu").exists():
+        pytest.skip("no NVIDIA GPU on this machine")
+    done = run_all()
+    if done.returncode in (2, 77):
+        pytest.skip(f"no nvcc or no usable GPU: {done.stderr.strip() or done.stdout.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_launches_equal_the_cpu_build_when_emulated(name: str) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ on this machine")
+    done = run_all("--emulate", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_kernel_has_a_test() -> None:
+    source = (FOLDER.parents[1] / "runtime" / "native" / "kernels.cu").read_text()
+    kernels = {word.split("(")[0] for word in source.split() if word.startswith("jetpose_")}
+    tests = "".join((FOLDER / f"{name}.cu").read_text() for name in NAMES)
+    assert kernels
+    assert [kernel for kernel in sorted(kernels) if kernel not in tests] == []

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Copies what a GPU machine without network and without the reference folder needs into .carry/ (git-ignored, at most
+# 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64).
+# run_all.sh uses .carry/ where it is.
+#   tests/gpu/pack.sh [--wheels]
+# The reference folder is `shared` beside the repository, or JETPOSE_SHARED; exits 1 where there is none.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+reference=${JETPOSE_SHARED:-../shared}/reference
+[ -d "$reference" ] || { echo "no reference folder at $reference: set JETPOSE_SHARED" >&2; exit 1; }
+goldens=.carry/reference wheels=.carry/wheels
+rm -rf .carry
+mkdir -p "$goldens"/{hrnet,losses,paf}
+[ ! -d "$reference/paf/decode" ] || cp -r --no-preserve=mode "$reference/paf/decode" "$goldens/paf/"
+find "$reference/hrnet" -maxdepth 1 -size -1024k \
+  \( -name '*.npz' -o -name 'oks.json' -o -name 'preprocess.json' -o -name 'gen_*.py' \) -not -name '*_io.npz' -exec cp --no-preserve=mode {} "$goldens/hrnet/" \;
+for name in decode ae_group grmi deeppose oks_nms; do
+  [ ! -e "$reference/losses/$name.npz" ] || cp --no-preserve=mode "$reference/losses/$name.npz" "$goldens/losses/"
+done
+for option in "$@"; do
+  [ "$option" = --wheels ] || { echo "unknown option: $option" >&2; exit 2; }
+  mkdir -p "$wheels"
+  "${PYTHON:-python3}" -m pip download -q --only-binary=:all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+    --constraint constraints.txt --dest "$wheels" msgspec typer rich scikit-build-core
+done
+du -sh .carry/*
+[ "$(du -sm .carry | cut -f1)" -le 64 ] || { echo ".carry is larger than 64 MiB" >&2; exit 1; }
