@@ -62,9 +62,11 @@ template <int profile, class Group>
 JP_FN int score_pairs(const Group& g, const Params& p, const Sampling& s, const Field& field, const float* a,
                       const float* b, int na, int nb, u64* keys) {
   int count = 0;
-  for (int base = 0; base < na * nb; base += g.size()) {
+  int ia = 0, ib = g.rank();  // pair i, without a division for each
+  for (int base = 0; base < na * nb; base += g.size(), ib += g.size()) {
+    for (; ib >= nb; ib -= nb) ++ia;
     const int i = base + g.rank();
-    const float score = i < na * nb ? pair_score<profile>(p, s, field, a + 3 * (i / nb), b + 3 * (i % nb)) : 0.0f;
+    const float score = ia < na ? pair_score<profile>(p, s, field, a + 3 * ia, b + 3 * ib) : 0.0f;
     int total;
     const int at = count + g.scan(score > 0, total);
     if (score > 0) keys[at] = score_key(score, (u32)i);
