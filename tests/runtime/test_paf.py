@@ -254,6 +254,14 @@ def test_decoder_scales_to_the_input(profile: str) -> None:
     np.testing.assert_array_equal(got.scores, scores)
 
 
+def test_decoder_refuses_when_it_is_made() -> None:
+    with pytest.raises(DecodeError, match="two different parts below 18"):
+        decoder("lightweight", limbs=((0, 18, 0, 1),))
+    good = msgspec.json.encode(decoder("lightweight"))
+    with pytest.raises(msgspec.ValidationError, match="min_hits: got 11"):
+        msgspec.json.decode(good.replace(b'"min_hits":9', b'"min_hits":11'), type=Decoder)
+
+
 def test_non_contiguous_and_other_dtypes() -> None:
     heat, fields = scene("lightweight", 2, 40, 30)
     heat, fields = heat.astype(np.float16).astype(np.float32), fields.astype(np.float16).astype(np.float32)

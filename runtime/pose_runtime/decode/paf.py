@@ -442,15 +442,20 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_people: Annotated[int, Meta(ge=1, le=_MAX_PEOPLE)]
     grid: Grid
 
-    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
-        """The people of one image, in pixels of a network input of input_wh."""
-        heat = only(outputs, "heatmaps")
-        options = _Options(
+    def _options(self) -> _Options:
+        return _Options(
             self.profile, self.limbs, self.matching_only, self.parts, self.peak_threshold, self.limb_threshold,
             self.samples, self.min_hits, self.min_distance, self.window, self.min_parts, self.min_score, self.max_peaks,
             self.max_people,
         )  # fmt: skip
-        out = _decode(heat, only(outputs, "pafs"), options, self.upsample, (0, 0, 0, 0), (0, 0))
+
+    def __post_init__(self) -> None:
+        _check(self._options())
+
+    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+        """The people of one image, in pixels of a network input of input_wh."""
+        heat = only(outputs, "heatmaps")
+        out = _decode(heat, only(outputs, "pafs"), self._options(), self.upsample, (0, 0, 0, 0), (0, 0))
         n = int(out.total[0])
         keypoints = out.keypoints[:n].copy()
         decoded_wh = (heat.shape[-1] * self.upsample, heat.shape[-2] * self.upsample)
