@@ -56,7 +56,8 @@ JP_FN void vote(const Group& g, const Params& p, float h, int x, int y, float dx
   for (int j = 0; j < 2; ++j)
     for (int i = 0; i < 2; ++i) {
       const int xx = left + i, yy = top + j;
-      const u64 share = (u64)(h * weight[j][i] * kOne);
+      // through i64: x86 has no instruction for unsigned numbers
+      const u64 share = (u64)(i64)(h * weight[j][i] * kOne);
       if (share > 0 && xx >= 0 && xx < w && yy >= 0 && yy < height) add(g, votes + (i64)yy * w + xx, share);
     }
 }
@@ -74,7 +75,7 @@ JP_FN Peak decode(const Group& g, const Params& p, const float* heat, const floa
   }
   g.sync();
   const double area = 3.14159265358979323846 * (double)p.radius * (double)p.radius * (double)kOne;
-  for (int i = g.rank(); i < n; i += g.size()) fused[i] = (float)((double)votes[i] / area);
+  for (int i = g.rank(); i < n; i += g.size()) fused[i] = (float)((double)(i64)votes[i] / area);
   g.sync();
   const jetpose::Peak peak = argmax(g, fused, n);
   if (!(peak.value > 0.0f)) {

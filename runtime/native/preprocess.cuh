@@ -8,7 +8,7 @@
 //   v        = round half to even, clamped to 0..255                 where the geometry says so
 //   out      = (v - mean[c]) / std[c]
 // Columns are blended before rows so that a CPU can blend whole rows of bytes with vector instructions; the path for
-// one pixel does the same sums in the same order, and both give the same bits.
+// one pixel does the same sums in the same order, and both give the same bits (where nothing is contracted to FMA).
 #pragma once
 #include "group.cuh"
 
@@ -44,14 +44,21 @@ constexpr int kMaxTaps = 4;
 JP_FN u8 clamp_byte(int v) { return (u8)clampi(v, 0, 255); }
 
 // BT.601 in video range: the coefficients 255/219 and 255/224 * {1.402, ...} times 2^20, as OpenCV rounds them.
-JP_FN void yuv_to_rgb(int y, int u, int v, u8* rgb) {
+struct Chroma {
+  int r, g, b;  // what u and v add, with the half that rounds
+};
+JP_FN Chroma chroma(int u, int v) {  // u, v less 128
   const int half = 1 << 19;
-  y = (y > 16 ? y - 16 : 0) * 1220542;
-  u -= 128;
-  v -= 128;
-  rgb[0] = clamp_byte((y + 1673527 * v + half) >> 20);
-  rgb[1] = clamp_byte((y - 852492 * v - 409993 * u + half) >> 20);
-  rgb[2] = clamp_byte((y + 2116026 * u + half) >> 20);
+  return {1673527 * v + half, half - 852492 * v - 409993 * u, 2116026 * u + half};
+}
+JP_FN int luminance(int y) { return (y > 16 ? y - 16 : 0) * 1220542; }
+
+JP_FN void yuv_to_rgb(int y, int u, int v, u8* rgb) {
+  const Chroma c = chroma(u - 128, v - 128);
+  const int l = luminance(y);
+  rgb[0] = clamp_byte((l + c.r) >> 20);
+  rgb[1] = clamp_byte((l + c.g) >> 20);
+  rgb[2] = clamp_byte((l + c.b) >> 20);
 }
 
 // OpenCV's grey: 0.299, 0.587, 0.114 times 2^15.
@@ -228,19 +235,33 @@ struct Scratch {
 
 JP_FN bool axis_aligned(const Params& p) { return p.inverse[1] == 0 && p.inverse[3] == 0; }
 
+// How `line` and converted rows are laid out: bytes of a frame stay interleaved, converted YUV is planar, which is
+// what vector instructions write.
+struct Layout {
+  int parts;     // that are blended apart: 3 planes, or 1
+  int channels;  // stored
+  int step;      // from a pixel to the next
+  i64 plane;     // from a channel to the next in `line`
+};
+
+JP_FN Layout layout_of(const Image& image, int colour) {
+  const int channels = stored_channels(image, colour);
+  if (image.format >= kNv12 && channels == 3) return {3, 3, 1, (i64)image.width + 2};
+  return {1, channels, channels, 1};
+}
+
 // Columns of the frame that are read: [first, last], -1 and width being the pad pixels.
 struct Span {
   int first, last;
 };
 
 template <int taps>
-JP_FN Span plan_columns(const Params& p, const Image& image, const Scratch& s) {
-  const int channels = stored_channels(image, p.colour);
+JP_FN Span plan_columns(const Params& p, const Image& image, const Layout& layout, const Scratch& s) {
   Span span{image.width, -1};
   for (int x = p.left; x < p.right; ++x) {
     const Taps t = taps_at<taps>(p.inverse[0] * x + p.inverse[2], image.width, p.replicate);
     for (int i = 0; i < taps; ++i) {
-      s.index[i * p.width + x] = (t.index[i] + 1) * channels;
+      s.index[i * p.width + x] = (t.index[i] + 1) * layout.step;
       s.weight[i * p.width + x] = t.weight[i];
       span.first = t.index[i] < span.first ? t.index[i] : span.first;
       span.last = t.index[i] > span.last ? t.index[i] : span.last;
@@ -249,22 +270,48 @@ JP_FN Span plan_columns(const Params& p, const Image& image, const Scratch& s) {
   return span;
 }
 
+// Row y of a YUV frame as three planes of image.width bytes; columns [x0, x1), widened to whole pairs.
+template <int format>
+JP_FN void planar_as(const Image& image, int y, int x0, int x1, u8* __restrict__ to) {
+  const u8* __restrict__ row = image.planes[0] + y * image.strides[0];
+  const u8* __restrict__ uv = format == kNv12 ? image.planes[1] + (y >> 1) * image.strides[1] : nullptr;
+  u8 *__restrict__ r = to, *__restrict__ g = to + image.width, *__restrict__ b = to + 2 * (i64)image.width;
+  for (int i = x0 >> 1; i < (x1 + 1) >> 1; ++i) {
+    const int y0 = format == kNv12 ? row[2 * i] : row[4 * i], y1 = format == kNv12 ? row[2 * i + 1] : row[4 * i + 2];
+    const int u = (format == kNv12 ? uv[2 * i] : row[4 * i + 1]) - 128;
+    const int v = (format == kNv12 ? uv[2 * i + 1] : row[4 * i + 3]) - 128;
+    const Chroma c = chroma(u, v);
+    const int l0 = luminance(y0), l1 = luminance(y1);
+    r[2 * i] = clamp_byte((l0 + c.r) >> 20);
+    r[2 * i + 1] = clamp_byte((l1 + c.r) >> 20);
+    g[2 * i] = clamp_byte((l0 + c.g) >> 20);
+    g[2 * i + 1] = clamp_byte((l1 + c.g) >> 20);
+    b[2 * i] = clamp_byte((l0 + c.b) >> 20);
+    b[2 * i + 1] = clamp_byte((l1 + c.b) >> 20);
+  }
+}
+
 // Bytes of frame row y from column x0 on; straight from the frame where nothing must be converted. Converted rows
 // are kept by y mod 4: the taps of one output row never share a slot, and neighbouring output rows share rows.
-JP_FN const u8* row_bytes(const Params& p, const Image& image, int y, int x0, int x1, const Scratch& s, int* kept) {
-  const int channels = stored_channels(image, p.colour);
+JP_FN const u8* row_bytes(const Params& p, const Image& image, const Layout& layout, int y, int x0, int x1,
+                          const Scratch& s, int* kept) {
   const bool as_it_is = image.format == kGray8 || (image.format <= kRgb8 && p.colour != kGray);
-  if (as_it_is) return image.planes[0] + y * image.strides[0] + (i64)x0 * channels;
+  if (as_it_is) return image.planes[0] + y * image.strides[0] + (i64)x0 * layout.step;
   u8* to = s.rows + (i64)(y & 3) * 3 * image.width;
   if (kept[y & 3] != y) {
-    read(image, p.colour, y, x0, x1, to);
+    if (layout.parts == 1)
+      read(image, p.colour, y, x0, x1, to + x0);
+    else if (image.format == kNv12)
+      planar_as<kNv12>(image, y, x0, x1, to);
+    else
+      planar_as<kYuyv>(image, y, x0, x1, to);
     kept[y & 3] = y;
   }
-  return to;
+  return to + x0;
 }
 
 template <int taps>
-JP_FN void blend(const u8* const* rows, const float* w, int n, float pad, float* to) {
+JP_FN void blend(const u8* const* rows, const float* w, int n, float pad, float* __restrict__ to) {
   bool all = true;
   for (int j = 0; j < taps; ++j) all = all && rows[j] != nullptr;
   if (!all) {  // some rows lie outside the frame
@@ -284,8 +331,8 @@ JP_FN void blend(const u8* const* rows, const float* w, int n, float pad, float*
 
 // Row y of `line`: the frame's rows blended over the span.
 template <int taps>
-JP_FN void blend_row(const Params& p, const Image& image, int y, Span span, const Scratch& s, int* kept) {
-  const int channels = stored_channels(image, p.colour);
+JP_FN void blend_row(const Params& p, const Image& image, const Layout& layout, int y, Span span, const Scratch& s,
+                     int* kept) {
   const Taps ty = taps_at<taps>(p.inverse[4] * y + p.inverse[5], image.height, p.replicate);
   const int x0 = clampi(span.first, 0, image.width), x1 = clampi(span.last + 1, x0, image.width);
   const u8* rows[taps];
@@ -293,20 +340,27 @@ JP_FN void blend_row(const Params& p, const Image& image, int y, Span span, cons
   for (int j = 0; j < taps; ++j) {
     const int fy = ty.index[j];
     const bool inside = fy >= 0 && fy < image.height && x0 < x1;
-    rows[j] = inside ? row_bytes(p, image, fy, x0, x1, s, kept) : nullptr;
+    rows[j] = inside ? row_bytes(p, image, layout, fy, x0, x1, s, kept) : nullptr;
     outside = j == 0 ? ty.weight[j] * p.pad : outside + ty.weight[j] * p.pad;
   }
-  blend<taps>(rows, ty.weight, (x1 - x0) * channels, p.pad, s.line + (i64)(x0 + 1) * channels);
-  for (int c = 0; c < channels; ++c) {
-    s.line[c] = outside;
-    s.line[(i64)(image.width + 1) * channels + c] = outside;
+  for (int part = 0; part < layout.parts; ++part) {
+    const u8* planes[taps];
+    for (int j = 0; j < taps; ++j) planes[j] = rows[j] ? rows[j] + (i64)part * image.width : nullptr;
+    float* to = s.line + part * layout.plane + (i64)(x0 + 1) * layout.step;
+    blend<taps>(planes, ty.weight, (x1 - x0) * layout.step, p.pad, to);
+  }
+  for (int c = 0; c < layout.channels; ++c) {
+    s.line[c * layout.plane] = outside;
+    s.line[c * layout.plane + (i64)(image.width + 1) * layout.step] = outside;
   }
 }
 
 template <int taps, class Out>
 JP_FN void resample_row(const Params& p, const float* line, const Scratch& s, int c, Out* to) {
-  const int *i0 = s.index, *i1 = i0 + p.width, *i2 = s.index + (taps - 2) * p.width, *i3 = s.index + (taps - 1) * p.width;
-  const float *w0 = s.weight, *w1 = w0 + p.width, *w2 = s.weight + (taps - 2) * p.width, *w3 = s.weight + (taps - 1) * p.width;
+  const int *i0 = s.index, *i1 = i0 + p.width;
+  const int *i2 = s.index + (taps - 2) * p.width, *i3 = i2 + p.width;
+  const float *w0 = s.weight, *w1 = w0 + p.width;
+  const float *w2 = s.weight + (taps - 2) * p.width, *w3 = w2 + p.width;
   const float mean = p.mean[c], std = p.std[c];
   const bool rounds = p.round_pixels != 0;
   for (int x = p.left; x < p.right; ++x) {
@@ -319,18 +373,19 @@ JP_FN void resample_row(const Params& p, const float* line, const Scratch& s, in
 
 template <int taps, class Out>
 JP_FN void rows(const Params& p, const Image& image, const Scratch& s, Out* out) {
-  const Span span = plan_columns<taps>(p, image, s);
+  const Layout layout = layout_of(image, p.colour);
+  const Span span = plan_columns<taps>(p, image, layout, s);
   int kept[kMaxTaps] = {-1, -1, -1, -1};
   for (int y = 0; y < p.height; ++y) {
     const bool shown = y >= p.top && y < p.bottom && p.left < p.right;
-    if (shown) blend_row<taps>(p, image, y, span, s, kept);
+    if (shown) blend_row<taps>(p, image, layout, y, span, s, kept);
     for (int c = 0; c < output_channels(p); ++c) {
       Out* to = out + ((i64)c * p.height + y) * p.width;
       Out pad;
       store(normalise(p, p.pad, c), &pad);
       const int left = shown ? p.left : p.width, right = shown ? p.right : p.width;
       for (int x = 0; x < left; ++x) to[x] = pad;
-      if (shown) resample_row<taps>(p, s.line + stored_channel(image, p.colour, c), s, c, to);
+      if (shown) resample_row<taps>(p, s.line + stored_channel(image, p.colour, c) * layout.plane, s, c, to);
       for (int x = right; x < p.width; ++x) to[x] = pad;
     }
   }
