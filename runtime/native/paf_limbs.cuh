@@ -62,9 +62,11 @@ template <int profile, class Group>
 JP_FN int score_pairs(const Group& g, const Params& p, const Sampling& s, const Field& field, const float* a,
                       const float* b, int na, int nb, u64* keys) {
   int count = 0;
-  for (int base = 0; base < na * nb; base += g.size()) {
+  int ia = 0, ib = g.rank();  // pair i, without a division for each
+  for (int base = 0; base < na * nb; base += g.size(), ib += g.size()) {
+    for (; ib >= nb; ib -= nb) ++ia;
     const int i = base + g.rank();
-    const float score = i < na * nb ? pair_score<profile>(p, s, field, a + 3 * (i / nb), b + 3 * (i % nb)) : 0.0f;
+    const float score = ia < na ? pair_score<profile>(p, s, field, a + 3 * ia, b + 3 * ib) : 0.0f;
     int total;
     const int at = count + g.scan(score > 0, total);
     if (score > 0) keys[at] = score_key(score, (u32)i);
@@ -119,9 +121,10 @@ JP_FN void connect_optimally(const Group& g, const Params& p, const Field& field
                              int na, int nb, const LimbMemory& memory, int* pairs, float* scores, int* total) {
   float progress[kMaxSamples];
   for (int t = 0; t < p.samples; ++t) progress[t] = (float)t / (float)(p.samples - 1);
-  for (int i = g.rank(); i < na * nb; i += g.size())
-    memory.graph[(i64)(i / nb) * p.max_peaks + i % nb] =
-        line_mean(p, field, progress, a + 3 * (i / nb), b + 3 * (i % nb));
+  for (int i = g.rank(), ia = 0, ib = i; i < na * nb; i += g.size(), ib += g.size()) {
+    for (; ib >= nb; ib -= nb) ++ia;
+    memory.graph[(i64)ia * p.max_peaks + ib] = line_mean(p, field, progress, a + 3 * ia, b + 3 * ib);
+  }
   g.sync();
   const bool turned = na > nb;
   assign(g, memory.graph, turned ? 1 : p.max_peaks, turned ? p.max_peaks : 1, turned ? nb : na, turned ? na : nb,

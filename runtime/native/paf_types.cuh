@@ -17,7 +17,7 @@ struct Params {
   int max_people;        // P
   int samples;           // points along a limb
   int min_hits;          // of them above limb_threshold (not trt_pose)
-  int window;            // odd side of the peak's window (trt_pose)
+  int window;            // side of the peak's window; an even one counts as one more (trt_pose)
   int min_parts;         // of a person (not trt_pose)
   float min_distance;    // between peaks of one part, pixels (lightweight)
   float peak_threshold;

@@ -30,11 +30,11 @@ def as_maps(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Float
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise DecodeError(f"{name}: got dtype {array.dtype}, wanted real numbers")
-    wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
     fits = array.ndim == len(shape) and all(
         n > 0 if want is None else n == want for n, want in zip(array.shape, shape, strict=True)
     )
     if not fits:
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise DecodeError(f"{name}: got shape {array.shape}, wanted {wanted}")
     return np.ascontiguousarray(array, dtype=np.float32)
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import sys
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bench.paf import scene
 from definitions import paf as definition
 from families.paf import FAMILIES
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from native_test import native_test
 from pose_runtime.decode import (
     BODY25_LIMBS,
     COCO18_LIMBS,
@@ -138,9 +137,7 @@ def test_trt_pose_equals_definition(seed: int, width: int, height: int, spoiled:
     if spoiled:
         spoil(heat, seed)
         spoil(fields, seed + 1)
-    o = options_of(
-        "trt_pose", limbs=TINY_LIMBS, window=3 + 2 * (seed % 2), max_peaks=3 + seed % 20, max_people=1 + seed % 30
-    )
+    o = options_of("trt_pose", limbs=TINY_LIMBS, window=2 + seed % 5, max_peaks=3 + seed % 20, max_people=1 + seed % 30)
     found = paf_parts(
         heat, fields, profile="trt_pose", **{k: o[k] for k in ("limbs", "window", "max_peaks", "max_people")}
     )
@@ -257,6 +254,14 @@ def test_decoder_scales_to_the_input(profile: str) -> None:
     np.testing.assert_array_equal(got.scores, scores)
 
 
+def test_decoder_refuses_when_it_is_made() -> None:
+    with pytest.raises(DecodeError, match="two different parts below 18"):
+        decoder("lightweight", limbs=((0, 18, 0, 1),))
+    good = msgspec.json.encode(decoder("lightweight"))
+    with pytest.raises(msgspec.ValidationError, match="min_hits: got 11"):
+        msgspec.json.decode(good.replace(b'"min_hits":9', b'"min_hits":11'), type=Decoder)
+
+
 def test_non_contiguous_and_other_dtypes() -> None:
     heat, fields = scene("lightweight", 2, 40, 30)
     heat, fields = heat.astype(np.float16).astype(np.float32), fields.astype(np.float16).astype(np.float32)
@@ -264,6 +269,14 @@ def test_non_contiguous_and_other_dtypes() -> None:
     turned = np.asfortranarray(heat), fields.astype(np.float64).transpose(0, 2, 1).copy().transpose(0, 2, 1)
     got = paf(*turned, profile="lightweight")
     np.testing.assert_array_equal(got[0], want[0])
+
+
+def test_large_maps_need_little_memory() -> None:
+    heat, fields = np.zeros((19, 3, 1024), np.float32), np.zeros((38, 3, 1024), np.float32)
+    heat[0, 1, 1000] = 1
+    found = paf_parts(heat, fields, profile="openpose", size_wh=(8192, 20))
+    assert found.counts[0] == 4  # the centre of cell (1000, 1) lies between four pixels
+    assert found.cells.tolist() == [[8003, 9], [8004, 9], [8003, 10], [8004, 10]]
 
 
 GOOD = {"profile": "lightweight"}
@@ -284,7 +297,7 @@ GOOD = {"profile": "lightweight"}
         ((19, 4, 5), (38, 4, 5), GOOD | {"crop": (0, 10, 0, 10)}, "crop: got"),
         ((19, 4, 5), (38, 4, 5), GOOD | {"samples": 1}, "samples: got 1"),
         ((18, 4, 5), (42, 4, 5), {"profile": "trt_pose", "upsample": 2}, "trt_pose"),
-        ((18, 4, 5), (42, 4, 5), {"profile": "trt_pose", "window": 4}, "window: got 4"),
+        ((18, 4, 5), (42, 4, 5), {"profile": "trt_pose", "window": 66}, "window: got 66"),
         ((19, 4, 5), (38, 4, 5), GOOD | {"peak_threshold": float("nan")}, "peak_threshold: got nan"),
     ],
 )
@@ -293,24 +306,10 @@ def test_refuses(heat: Any, fields: Any, options: Any, message: str) -> None:
         paf(np.zeros(heat, np.float32), np.zeros(fields, np.float32), **options)
 
 
-@lru_cache
-def native_with_lanes(path: str) -> Any:
-    """The test build; loaded once, as its types register once."""
-    spec = importlib.util.spec_from_file_location("_native_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Switches the decoder to the build that runs every algorithm on several threads."""
-    path = os.environ.get("JETPOSE_NATIVE_TEST")
-    if not path:
-        pytest.skip("JETPOSE_NATIVE_TEST names no build with several lanes")
-    module = native_with_lanes(path)
+    module = native_test()
 
     def switch() -> None:
         for name in ("pose_runtime.decode.paf", "pose_runtime.decode._paf_tables"):

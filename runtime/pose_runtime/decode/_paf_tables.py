@@ -20,9 +20,12 @@ _TILE: int = native.PAF_TILE
 _CORE = _TILE - 2
 
 
-def cubic_matrix(size: int, target: int) -> Float64Array:
-    """Matrix (target, size) of OpenCV's INTER_CUBIC resize: a = -0.75, edge repeated, positions in float32."""
-    matrix = np.zeros((target, size))
+def resize_cubic(matrix: Float64Array, target: int) -> Float64Array:
+    """Rows (size, cells) resized to (target, cells) as OpenCV's INTER_CUBIC: a = -0.75, edge repeated.
+
+    Positions are rounded to float32, as OpenCV's are.
+    """
+    size = len(matrix)
     position = ((np.arange(target) + 0.5) * (size / target) - 0.5).astype(np.float32)
     whole = np.floor(position)
     x = (position - whole).astype(float)
@@ -33,41 +36,33 @@ def cubic_matrix(size: int, target: int) -> Float64Array:
         ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1,
     ]
     weights.append(1 - sum(weights))
+    result = np.zeros((target, matrix.shape[1]))
     for shift, weight in zip((-1, 0, 1, 2), weights, strict=True):
-        cells = np.clip(whole.astype(int) + shift, 0, size - 1)
-        np.add.at(matrix, (np.arange(target), cells), weight)
-    return matrix
+        result += weight[:, None] * matrix[np.clip(whole.astype(int) + shift, 0, size - 1)]
+    return result
 
 
-def repeat_matrix(size: int, ratio: int) -> Float64Array:
-    """Matrix (size · ratio, size) that repeats each cell: area resize by a whole ratio."""
-    return np.repeat(np.eye(size), ratio, axis=0)
+def smooth_rows(matrix: Float64Array, smooth: Smooth) -> Float64Array:
+    """Rows (size, cells) blurred along the first axis with 25 taps.
 
-
-def smooth_matrix(size: int, smooth: Smooth) -> Float64Array:
-    """Matrix (size, size) of a 25-tap blur.
-
-    gauss_reflect: sigma 3, edge pixels repeated once (c b a | a b c), as SciPy's gaussian_filter. gauss_zero: square
+    gauss_reflect: sigma 3, edge rows repeated once (c b a | a b c), as SciPy's gaussian_filter. gauss_zero: square
     roots of 25 equal slices of the normal distribution between -3.14 and 3.14, zero beyond the edge (tf-pose).
     """
     if smooth == "none":
-        return np.eye(size)
+        return matrix
+    border: Literal["symmetric", "constant"] = "constant"
     if smooth == "gauss_reflect":
         kernel = np.exp(-0.5 * (np.arange(-12, 13) / 3.0) ** 2)
+        border = "symmetric"
     else:
         edges = [math.erf(x / math.sqrt(2)) for x in np.linspace(-3.14, 3.14, 26)]
         kernel = np.sqrt(np.diff(edges))
     kernel /= kernel.sum()
-    matrix = np.zeros((size, size))
-    rows = np.arange(size)
-    for shift, weight in zip(range(-12, 13), kernel, strict=True):
-        at = rows + shift
-        if smooth == "gauss_reflect":
-            at %= 2 * size
-            at = np.where(at < size, at, 2 * size - 1 - at)
-        inside = (at >= 0) & (at < size)
-        np.add.at(matrix, (rows[inside], at[inside]), weight)
-    return matrix
+    padded = np.pad(matrix, ((12, 12), (0, 0)), mode=border)
+    result = np.zeros_like(matrix)
+    for tap, weight in enumerate(kernel):
+        result += weight * padded[tap : tap + len(matrix)]
+    return result
 
 
 class AxisRule(NamedTuple):
@@ -86,12 +81,10 @@ class AxisRule(NamedTuple):
 
     def matrix(self) -> Float64Array:
         """Matrix (size, cells)."""
-        enlarged = self.cells * self.ratio
-        first = cubic_matrix(self.cells, enlarged) if self.cubic else repeat_matrix(self.cells, self.ratio)
-        first = first[self.cut[0] : enlarged - self.cut[1]]
-        if not self.target or self.target == len(first):
-            return first
-        return cubic_matrix(len(first), self.target) @ first
+        cells, enlarged = np.eye(self.cells), self.cells * self.ratio
+        matrix = resize_cubic(cells, enlarged) if self.cubic else cells.repeat(self.ratio, axis=0)
+        matrix = matrix[self.cut[0] : enlarged - self.cut[1]]
+        return matrix if self.size == len(matrix) else resize_cubic(matrix, self.size)
 
 
 class Table(NamedTuple):
@@ -142,7 +135,7 @@ class Sampling(NamedTuple):
 def make_sampling(x: AxisRule, y: AxisRule, smooth: Smooth) -> Sampling:
     """All tables of one operator."""
     matrices = [rule.matrix() for rule in (x, y)]
-    searched = [smooth_matrix(len(m), smooth) @ m for m in matrices]
+    searched = [smooth_rows(m, smooth) for m in matrices]
     tables = [table_of(m) for m in (*matrices, *searched)]
     blocks = blocks_of(tables[2], x.cells)
     # Each axis: the largest sums of its positive and of its negative weights; both axes: of the products.
@@ -151,7 +144,5 @@ def make_sampling(x: AxisRule, y: AxisRule, smooth: Smooth) -> Sampling:
     rise = (plus_x * plus_y + minus_x * minus_y) * margin
     fall = (plus_x * minus_y + minus_x * plus_y) * margin
     tables_x, tables_y, search_x, search_y = tables
-    made = native.paf_tables(
-        x.cells, y.cells, *tables_x, *tables_y, *search_y, *blocks, rise, fall
-    )  # fmt: skip
+    made = native.paf_tables(x.cells, y.cells, *tables_x, *tables_y, *search_y, *blocks, rise, fall)
     return Sampling(made, (x.size, y.size), search_x)

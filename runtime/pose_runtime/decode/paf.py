@@ -33,7 +33,9 @@ Int32Array = NDArray[np.int32]
 
 _PROFILE = {"openpose": 0, "lightweight": 1, "trt_pose": 2, "tf_pose": 3}
 _SMOOTH: dict[str, Smooth] = {"openpose": "gauss_reflect", "tf_pose": "gauss_zero"}
+_MAX_CELLS = 1024
 _MAX_SIDE = 8192
+_MAX_WINDOW = 65
 _MAX_PEAKS = 512
 _MAX_PEOPLE = 4096
 _MAX_SAMPLES = 64
@@ -185,8 +187,7 @@ def _check(o: _Options) -> None:
     _within("peak_threshold", o.peak_threshold, 0, 1e6)
     _within("limb_threshold", o.limb_threshold, -1e6, 1e6)
     _within("min_score", o.min_score, -1e6, 1e6)
-    if not 1 <= o.window <= 65 or o.window % 2 == 0:
-        raise DecodeError(f"window: got {o.window}, wanted an odd number from 1 to 65")
+    _within("window", o.window, 1, _MAX_WINDOW)
     if not 1 <= len(o.limbs) <= _MAX_PARTS:
         raise DecodeError(f"limbs: got {len(o.limbs)}, wanted 1 to {_MAX_PARTS}")
     for limb in o.limbs:
@@ -244,8 +245,8 @@ def _decode(
     heat = as_maps("heatmaps", heatmaps, (None, None, None))
     map_hw = (heat.shape[1], heat.shape[2])
     fields = as_maps("pafs", pafs, (None, *map_hw))
-    if max(map_hw) > _MAX_SIDE:
-        raise DecodeError(f"heatmaps: got {map_hw[1]} x {map_hw[0]} cells, wanted at most {_MAX_SIDE} each way")
+    if max(map_hw) > _MAX_CELLS:
+        raise DecodeError(f"heatmaps: got {map_hw[1]} x {map_hw[0]} cells, wanted at most {_MAX_CELLS} each way")
     sampling = _sampling(o.profile, map_hw, upsample, crop, size_wh)
     params, limbs, last_channel = _prepared(o, sampling.size_wh)
     if heat.shape[0] < o.parts:
@@ -327,7 +328,8 @@ def paf(
         samples: points along a limb: 10, 10, 7, 10.
         min_hits: how many of them must be above limb_threshold: 9, 9, unused, 7.
         min_distance: between two peaks of one part, decoded pixels (lightweight: 6).
-        window: odd side of the window in which a peak is highest and which refines it (trt_pose: 5).
+        window: side of the window in which a peak is highest and which refines it (trt_pose: 5); an even one is taken
+            as one more.
         min_parts: parts of a person as the authors count them: 4, 3, unused, 4.
         min_score: mean score of a person's parts: .4, .2, unused, .3.
         max_peaks: most peaks of one part, at most 512: the highest stay (trt_pose: the first, row by row). 128 or 100.
@@ -433,22 +435,27 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     samples: Annotated[int, Meta(ge=2, le=_MAX_SAMPLES)]
     min_hits: Annotated[int, Meta(ge=0, le=_MAX_SAMPLES)]
     min_distance: float
-    window: Annotated[int, Meta(ge=1, le=65)]
+    window: Annotated[int, Meta(ge=1, le=_MAX_WINDOW)]
     min_parts: int
     min_score: float
     max_peaks: Annotated[int, Meta(ge=1, le=_MAX_PEAKS)]
     max_people: Annotated[int, Meta(ge=1, le=_MAX_PEOPLE)]
     grid: Grid
 
-    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
-        """The people of one image, in pixels of a network input of input_wh."""
-        heat = only(outputs, "heatmaps")
-        options = _Options(
+    def _options(self) -> _Options:
+        return _Options(
             self.profile, self.limbs, self.matching_only, self.parts, self.peak_threshold, self.limb_threshold,
             self.samples, self.min_hits, self.min_distance, self.window, self.min_parts, self.min_score, self.max_peaks,
             self.max_people,
         )  # fmt: skip
-        out = _decode(heat, only(outputs, "pafs"), options, self.upsample, (0, 0, 0, 0), (0, 0))
+
+    def __post_init__(self) -> None:
+        _check(self._options())
+
+    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+        """The people of one image, in pixels of a network input of input_wh."""
+        heat = only(outputs, "heatmaps")
+        out = _decode(heat, only(outputs, "pafs"), self._options(), self.upsample, (0, 0, 0, 0), (0, 0))
         n = int(out.total[0])
         keypoints = out.keypoints[:n].copy()
         decoded_wh = (heat.shape[-1] * self.upsample, heat.shape[-2] * self.upsample)
