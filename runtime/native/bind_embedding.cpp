@@ -44,14 +44,16 @@ embedding::Work work_for(const embedding::Params& p, int width, int height) {
           scratch<u64, 1>(k * p.max_people),
           scratch<int>(k),
           scratch<float, 0>(k * tiles),
-          scratch<embedding::Range>(k * tiles * p.components),
+          scratch<float, 1>(k * tiles * p.components),
+          scratch<float, 2>(k * tiles * p.components),
           scratch<u8>(k * tiles),
-          scratch<u64, 2>(k * tiles),
-          scratch<float, 1>(k * embedding::kBuffer),
+          scratch<float, 3>(k * tiles),
+          scratch<u32>(k * tiles),
+          scratch<float, 4>(k * embedding::kBuffer),
           scratch<embedding::Grouping>(1),
-          {scratch<float, 3>(capacity), scratch<int, 1>(capacity),
-           scratch<float, 4>(capacity * (k + 1) * p.components)},
-          scratch<float, 2>(capacity * p.components)};
+          {scratch<float, 5>(capacity), scratch<int, 1>(capacity),
+           scratch<float, 6>(capacity * (k + 1) * p.components)},
+          scratch<float, 7>(capacity * p.components)};
 }
 
 template <class Source>
@@ -112,30 +114,33 @@ int decode_outputs(Array<const float, 3> coarse, Array<const float, 3> fine, Arr
   source.coarse = coarse.data();
   source.fine = two ? fine.data() : nullptr;
   source.tags = tags.data();
-  source.coarse_height = (int)coarse.shape(1);
-  source.coarse_width = (int)coarse.shape(2);
-  source.middle_height = two ? (int)fine.shape(1) : source.coarse_height;
-  source.middle_width = two ? (int)fine.shape(2) : source.coarse_width;
+  const int coarse_height = (int)coarse.shape(1), coarse_width = (int)coarse.shape(2);
+  const int middle_height = two ? (int)fine.shape(1) : coarse_height;
+  const int middle_width = two ? (int)fine.shape(2) : coarse_width;
+  require(coarse_width <= middle_width && middle_width <= width && coarse_height <= middle_height &&
+              middle_height <= height,
+          "embedding: sizes must grow from output to output");
+  source.x1 = embedding::axis(coarse_width, middle_width);
+  source.y1 = embedding::axis(coarse_height, middle_height);
+  source.x2 = embedding::axis(middle_width, width);
+  source.y2 = embedding::axis(middle_height, height);
   source.width = width;
   source.height = height;
-  source.tag_stride = tags.shape(0) > 1 ? (i64)source.coarse_width * source.coarse_height : 0;
-  require(source.coarse_width <= source.middle_width && source.middle_width <= width &&
-              source.coarse_height <= source.middle_height && source.middle_height <= height,
-          "embedding: sizes must grow from output to output");
+  source.tag_stride = tags.shape(0) > 1 ? (i64)coarse_width * coarse_height : 0;
   return decode(p, source, keypoints, out_tags, scores);
 }
 
 // Bilinear, half-pixel centres: maps (C, h, w) to out (C, H, W).
 void resize(Array<const float, 3> maps, Array<float, 3> out) {
   require(maps.shape(0) == out.shape(0) && maps.size() > 0, "resize: shapes");
-  const int from_height = (int)maps.shape(1), from_width = (int)maps.shape(2);
-  const int height = (int)out.shape(1), width = (int)out.shape(2), count = (int)maps.shape(0);
+  const embedding::Axis x = embedding::axis((int)maps.shape(2), (int)out.shape(2));
+  const embedding::Axis y = embedding::axis((int)maps.shape(1), (int)out.shape(1));
+  const int count = (int)maps.shape(0);
   const float* from = maps.data();
   float* to = out.data();
   run([&](const auto& g) {
     for (int i = g.rank(); i < count; i += g.size())
-      embedding::resize_map(from + (i64)i * from_width * from_height, from_width, from_height,
-                            to + (i64)i * width * height, width, height);
+      embedding::resize_map(from + (i64)i * x.from * y.from, x, y, to + (i64)i * x.to * y.to);
   });
 }
 

@@ -12,7 +12,7 @@
 namespace jetpose {
 namespace embedding {
 
-constexpr int kBuffer = kMaxRect * kMaxRect + kMaxPatch * kMaxPatch + kTile * kTile * (kMaxComponents + 1);
+constexpr int kBuffer = kMaxRect * kMaxRect + kPatch + kTile * kTile * (kMaxComponents + 1);
 
 // Scratch memory of one image. What a joint owns is apart, so that joints can run at the same time.
 struct Work {
@@ -20,9 +20,11 @@ struct Work {
   u64* peaks;     // (joints, max_people)
   int* counts;    // (joints,)
   float* bounds;  // (joints, tiles)
-  Range* tags;    // (joints, tiles, components)
+  float* low;     // (joints, components, tiles)
+  float* high;    // (joints, components, tiles)
   u8* known;      // (joints, tiles)
-  u64* keys;      // (joints, tiles)
+  float* values;  // (joints, tiles)
+  u32* wanted;    // (joints, tiles)
   float* buffer;  // (joints, kBuffer)
   Grouping* grouping;
   Members members;
@@ -32,7 +34,7 @@ struct Work {
 template <class Group, class Source>
 JP_FN void peaks_of_joint(const Group& g, const Params& p, const Source& source, const Work& work, int joint) {
   const int tiles = tile_count(source.width, source.height);
-  const int count = find_peaks(g, source.heat(joint), p.threshold, p.window, p.max_people,
+  const int count = find_peaks(g, source.heat(joint), float_limit(p.threshold), p.window, p.max_people,
                                work.bounds + (i64)joint * tiles, work.lists + (i64)joint * g.size() * p.max_people,
                                work.buffer + (i64)joint * kBuffer, work.peaks + (i64)joint * p.max_people);
   if (g.rank() == 0) work.counts[joint] = count;
@@ -52,7 +54,9 @@ template <class Group, class Source>
 JP_FN void missing_of_joint(const Group& g, const Params& p, const Source& source, const Work& work, int joint,
                             const People& people, int count) {
   const i64 first = (i64)joint * tile_count(source.width, source.height);
-  const Tiles tiles{work.bounds + first, work.tags + first * p.components, work.known + first, work.keys + first};
+  const Tiles tiles{tile_count(source.width, source.height), work.bounds + first, work.low + first * p.components,
+                    work.high + first * p.components,               work.known + first,  work.values + first,
+                    work.wanted + first};
   refine_joint(g, p, source, tiles, joint, people, count, work.mean, work.buffer + (i64)joint * kBuffer);
 }
 

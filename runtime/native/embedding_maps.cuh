@@ -15,7 +15,8 @@ namespace embedding {
 constexpr int kTile = 16;      // side of the squares that are skipped or searched as a whole
 constexpr int kMaxWindow = 9;  // suppression window, pixels; odd
 constexpr int kMaxRect = kTile + kMaxWindow - 1;
-constexpr int kMaxPatch = kMaxRect + 2;  // pixels of a map at most as fine that a rectangle touches
+constexpr int kMaxPatch = kMaxRect + 4;  // side of what a rectangle touches in two maps at most as fine
+constexpr int kPatch = 2 * kMaxPatch * kMaxPatch;  // values that fill() needs
 
 struct Rect {
   int x0, y0, x1, y1;  // x0 <= x < x1, y0 <= y < y1
@@ -43,9 +44,19 @@ JP_FN void for_pixels(const Group& g, int width, int height, const Body& body) {
   }
 }
 
-// Running bounds of `lanes` interleaved columns; the fixed trip count makes them vector registers on a CPU.
+// Asks for memory that a CPU will need soon; any address may be given.
+JP_FN void prefetch(const float* p) {
+#ifdef __CUDA_ARCH__
+  (void)p;
+#else
+  __builtin_prefetch(p);
+#endif
+}
+
+// Running bounds of `lanes` neighbouring values over some rows; the fixed trip count makes them vector registers on a
+// CPU. Of the lanes, offset, offset + step, ... count.
 template <int lanes>
-JP_FN Range strided_range(const float* first, i64 row, int rows, int step, int offset) {
+JP_FN void add_columns(const float* first, i64 row, int rows, int step, int offset, Range& range) {
   float low[lanes], high[lanes];
   for (int j = 0; j < lanes; ++j) {
     low[j] = -negative_infinity();
@@ -53,28 +64,44 @@ JP_FN Range strided_range(const float* first, i64 row, int rows, int step, int o
   }
   for (int y = 0; y < rows; ++y) {
     const float* p = first + y * row;
+    prefetch(p + 8 * kTile);
     for (int j = 0; j < lanes; ++j) {
       low[j] = p[j] < low[j] ? p[j] : low[j];
       high[j] = p[j] > high[j] ? p[j] : high[j];
     }
   }
-  Range range = empty_range();
   for (int j = offset; j < lanes; j += step) {
     range.low = low[j] < range.low ? low[j] : range.low;
     range.high = high[j] > range.high ? high[j] : range.high;
   }
+}
+
+// Covers a rectangle at least `lanes` wide by columns; the last ones may be read twice.
+template <int lanes>
+JP_FN Range range_by(const float* first, i64 row, const Rect& r) {
+  Range range = empty_range();
+  for (int x = 0; x < r.width(); x += lanes)
+    add_columns<lanes>(first + (x + lanes < r.width() ? x : r.width() - lanes), row, r.height(), 1, 0, range);
   return range;
 }
 
-// Bounds of the values p[step * x + offset] of a rectangle of rows of `width` pixels.
+// Bounds of the values map[step * pixel + offset] of a rectangle of rows of `width` pixels.
 JP_FN Range range_of(const float* map, int width, int step, int offset, const Rect& r) {
   const float* first = map + ((i64)r.y0 * width + r.x0) * step;
-  if (r.width() == kTile && step == 1) return strided_range<kTile>(first, width, r.height(), 1, 0);
-  if (r.width() == kTile && step == 2)
-    return strided_range<2 * kTile>(first, (i64)width * 2, r.height(), 2, offset);
+  const i64 row = (i64)width * step;
+  if (step == 1) {
+    if (r.width() >= 16) return range_by<16>(first, row, r);
+    if (r.width() >= 8) return range_by<8>(first, row, r);
+    if (r.width() >= 4) return range_by<4>(first, row, r);
+    return range_by<1>(first, row, r);
+  }
   Range range = empty_range();
+  if (step == 2 && r.width() == kTile) {
+    add_columns<2 * kTile>(first, row, r.height(), 2, offset, range);
+    return range;
+  }
   for (int y = 0; y < r.height(); ++y)
-    for (int x = 0; x < r.width(); ++x) range.add(first[((i64)y * width + x) * step + offset]);
+    for (int x = 0; x < r.width(); ++x) range.add(first[y * row + x * step + offset]);
   return range;
 }
 
@@ -89,7 +116,12 @@ struct MapPlane {
   template <class Group>
   JP_FN void fill(const Group& g, const Rect& r, float* out, float*) const {
     const int row = r.width();
-    for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = at(r.x0 + x, r.y0 + y); });
+    const float* from = map + ((i64)r.y0 * width + r.x0) * step + offset;
+    const i64 from_row = (i64)width * step;
+    if (step == 1)  // apart, so that a CPU copies vectors
+      for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x]; });
+    else
+      for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x * step]; });
     g.sync();
   }
 };
@@ -110,107 +142,129 @@ struct MapSource {
 
 // ---- network outputs at one or two resolutions -----------------------------------------------------------------
 
-// The two taps of bilinear resizing along one axis, half-pixel centres, edge pixels repeated, as PyTorch's
-// interpolate(align_corners=False) computes them in float32.
+// Resizing along one axis. The two taps of a pixel are those of PyTorch's interpolate(align_corners=False) in float32:
+// half-pixel centres, edge pixels repeated.
+struct Axis {
+  int from, to;  // pixels
+  float scale;
+};
+JP_FN Axis axis(int from, int to) { return {from, to, (float)from / (float)to}; }
+
 struct Taps {
   int first, second;
   float weight0, weight1;
 };
-JP_FN Taps taps_at(int to, int from_size, int to_size) {
-  const float scale = (float)from_size / (float)to_size;
-  float at = scale * ((float)to + 0.5f) - 0.5f;
+JP_FN Taps taps_at(const Axis& a, int to) {
+  float at = a.scale * ((float)to + 0.5f) - 0.5f;
   at = at < 0 ? 0 : at;
-  const int first = clampi((int)at, 0, from_size - 1);
+  const int first = (int)at < a.from ? (int)at : a.from - 1;
   const float weight = at - (float)first;
-  return {first, first + (first < from_size - 1), 1 - weight, weight};
+  return {first, first + (first < a.from - 1), 1 - weight, weight};
 }
-JP_FN float blend(const Taps& x, const Taps& y, float a, float b, float c, float d) {
-  return y.weight0 * (x.weight0 * a + x.weight1 * b) + y.weight1 * (x.weight0 * c + x.weight1 * d);
-}
-JP_FN float resized(const float* map, int width, int height, int to_width, int to_height, int x, int y) {
-  if (width == to_width && height == to_height) return map[(i64)y * width + x];
-  const Taps tx = taps_at(x, width, to_width), ty = taps_at(y, height, to_height);
-  const float* above = map + (i64)ty.first * width;
-  const float* below = map + (i64)ty.second * width;
-  return blend(tx, ty, above[tx.first], above[tx.second], below[tx.first], below[tx.second]);
+JP_FN float blend(float weight0, float a, float weight1, float b) { return weight0 * a + weight1 * b; }
+
+JP_FN bool same_size(const Axis& x, const Axis& y) { return x.from == x.to && y.from == y.to; }
+
+JP_FN float resized(const float* map, const Axis& ax, const Axis& ay, int x, int y) {
+  if (same_size(ax, ay)) return map[(i64)y * ax.from + x];
+  const Taps tx = taps_at(ax, x), ty = taps_at(ay, y);
+  const float* above = map + (i64)ty.first * ax.from;
+  const float* below = map + (i64)ty.second * ax.from;
+  return blend(ty.weight0, blend(tx.weight0, above[tx.first], tx.weight1, above[tx.second]), ty.weight1,
+               blend(tx.weight0, below[tx.first], tx.weight1, below[tx.second]));
 }
 
 // A whole map resized, by one lane.
-JP_FN void resize_map(const float* map, int width, int height, float* out, int to_width, int to_height) {
-  if (width == to_width && height == to_height) {
-    for (i64 i = 0; i < (i64)width * height; ++i) out[i] = map[i];
-    return;
-  }
-  for (int y = 0; y < to_height; ++y) {
-    const Taps ty = taps_at(y, height, to_height);
-    const float* above = map + (i64)ty.first * width;
-    const float* below = map + (i64)ty.second * width;
-    float* to = out + (i64)y * to_width;
-    for (int x = 0; x < to_width; ++x) {
-      const Taps tx = taps_at(x, width, to_width);
-      to[x] = blend(tx, ty, above[tx.first], above[tx.second], below[tx.first], below[tx.second]);
-    }
-  }
+JP_FN void resize_map(const float* map, const Axis& ax, const Axis& ay, float* out) {
+  for (int y = 0; y < ay.to; ++y)
+    for (int x = 0; x < ax.to; ++x) out[(i64)y * ax.to + x] = resized(map, ax, ay, x, y);
 }
 
-// The pixels of a map of from_size that the pixels [low, high) of a map of to_size touch.
-JP_FN void touched(int low, int high, int from_size, int to_size, int& first, int& last) {
-  first = taps_at(low, from_size, to_size).first;
-  last = taps_at(high - 1, from_size, to_size).second + 1;
-}
-JP_FN Rect touched(const Rect& r, int width, int height, int to_width, int to_height) {
-  Rect from;
-  touched(r.x0, r.x1, width, to_width, from.x0, from.x1);
-  touched(r.y0, r.y1, height, to_height, from.y0, from.y1);
-  return from;
+// The pixels that a rectangle of the resized map is made of.
+JP_FN Rect touched(const Axis& ax, const Axis& ay, const Rect& r) {
+  return {taps_at(ax, r.x0).first, taps_at(ay, r.y0).first, taps_at(ax, r.x1 - 1).second + 1,
+          taps_at(ay, r.y1 - 1).second + 1};
 }
 
-// A coarse map resized to the size of the fine one and averaged with it, then resized to width x height. Without a
-// fine map there is no average; the middle size stays (tags take the same two steps). Sizes grow from step to step.
+// The rectangle `to` of the resized map, by all lanes. `map` points at the first pixel of `from`, the pixels touched,
+// in rows of map_row values; rows holds to.width() * from.height() values. As resized(), first along x, then along y.
+template <class Group>
+JP_FN void resize_rect(const Group& g, const float* map, int map_row, const Rect& from, const Axis& ax, const Axis& ay,
+                       const Rect& to, float* out, float* rows) {
+  const int width = to.width();
+  for_pixels(g, width, from.height(), [&](int x, int y) {
+    const Taps t = taps_at(ax, to.x0 + x);
+    const float* line = map + (i64)y * map_row - from.x0;
+    rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
+  });
+  g.sync();
+  for_pixels(g, width, to.height(), [&](int x, int y) {
+    const Taps t = taps_at(ay, to.y0 + y);
+    const float* column = rows + x - from.y0 * width;
+    out[y * width + x] = blend(t.weight0, column[t.first * width], t.weight1, column[t.second * width]);
+  });
+  g.sync();
+}
+
+// A coarse map resized to the size of the fine one and averaged with it, then resized once more. Without a fine map
+// there is no average, but the same two steps. Sizes grow from step to step, or stay.
 struct OutputPlane {
   const float* coarse;
   const float* fine;  // null: none
-  int coarse_width, coarse_height, middle_width, middle_height, width, height;
+  Axis x1, y1;        // coarse to middle, the size of the fine map
+  Axis x2, y2;        // middle to final
+  int width, height;  // final
 
   JP_FN float middle(int x, int y) const {
-    const float v = resized(coarse, coarse_width, coarse_height, middle_width, middle_height, x, y);
-    return fine ? (v + fine[(i64)y * middle_width + x]) * 0.5f : v;
+    const float v = resized(coarse, x1, y1, x, y);
+    return fine ? (v + fine[(i64)y * x1.to + x]) * 0.5f : v;
   }
 
   JP_FN float at(int x, int y) const {
-    if (middle_width == width && middle_height == height) return middle(x, y);
-    const Taps tx = taps_at(x, middle_width, width), ty = taps_at(y, middle_height, height);
-    return blend(tx, ty, middle(tx.first, ty.first), middle(tx.second, ty.first), middle(tx.first, ty.second),
-                 middle(tx.second, ty.second));
+    if (same_size(x2, y2)) return middle(x, y);
+    const Taps tx = taps_at(x2, x), ty = taps_at(y2, y);
+    return blend(ty.weight0, blend(tx.weight0, middle(tx.first, ty.first), tx.weight1, middle(tx.second, ty.first)),
+                 ty.weight1,
+                 blend(tx.weight0, middle(tx.first, ty.second), tx.weight1, middle(tx.second, ty.second)));
+  }
+
+  template <class Group>
+  JP_FN void fill_middle(const Group& g, const Rect& r, float* out, float* rows) const {
+    const int row = r.width();
+    if (same_size(x1, y1)) {
+      for_pixels(g, row, r.height(),
+                 [&](int x, int y) { out[y * row + x] = coarse[(i64)(r.y0 + y) * x1.from + r.x0 + x]; });
+    } else {
+      const Rect from = touched(x1, y1, r);
+      resize_rect(g, coarse + (i64)from.y0 * x1.from + from.x0, x1.from, from, x1, y1, r, out, rows);
+    }
+    if (fine)
+      for_pixels(g, row, r.height(), [&](int x, int y) {
+        const float v = fine[(i64)(r.y0 + y) * x1.to + r.x0 + x];
+        out[y * row + x] = (out[y * row + x] + v) * 0.5f;
+      });
+    g.sync();
   }
 
   template <class Group>
   JP_FN void fill(const Group& g, const Rect& r, float* out, float* patch) const {
-    const bool same = middle_width == width && middle_height == height;
-    const Rect from = same ? r : touched(r, middle_width, middle_height, width, height);
-    const int row = r.width(), patch_row = from.width();
-    float* to = same ? out : patch;
-    for_pixels(g, patch_row, from.height(),
-               [&](int x, int y) { to[y * patch_row + x] = middle(from.x0 + x, from.y0 + y); });
-    g.sync();
-    if (same) return;
-    for_pixels(g, row, r.height(), [&](int x, int y) {
-      const Taps tx = taps_at(r.x0 + x, middle_width, width), ty = taps_at(r.y0 + y, middle_height, height);
-      const float* above = patch + (ty.first - from.y0) * patch_row - from.x0;
-      const float* below = patch + (ty.second - from.y0) * patch_row - from.x0;
-      out[y * row + x] = blend(tx, ty, above[tx.first], above[tx.second], below[tx.first], below[tx.second]);
-    });
-    g.sync();
+    float* rows = patch + kMaxPatch * kMaxPatch;
+    if (same_size(x2, y2)) {
+      fill_middle(g, r, out, rows);
+    } else {
+      const Rect from = touched(x2, y2, r);
+      fill_middle(g, from, patch, rows);
+      resize_rect(g, patch, from.width(), from, x2, y2, r, out, rows);
+    }
   }
 
   // Blends lie between their inputs but for rounding, which is below 2e-6 of the largest magnitude.
   JP_FN Range range(const Rect& r) const {
-    const Rect centre = touched(r, middle_width, middle_height, width, height);
-    const Rect outer = touched(centre, coarse_width, coarse_height, middle_width, middle_height);
-    Range range = range_of(coarse, coarse_width, 1, 0, outer);
+    const Rect centre = touched(x2, y2, r);
+    Range range = range_of(coarse, x1.from, 1, 0, touched(x1, y1, centre));
     float magnitude = fmaxf(fabsf(range.low), fabsf(range.high));
     if (fine) {
-      const Range other = range_of(fine, middle_width, 1, 0, centre);
+      const Range other = range_of(fine, x1.to, 1, 0, centre);
       magnitude = fmaxf(magnitude, fmaxf(fabsf(other.low), fabsf(other.high)));
       range.low = (range.low + other.low) * 0.5f;
       range.high = (range.high + other.high) * 0.5f;
@@ -224,20 +278,20 @@ struct OutputPlane {
 };
 
 struct OutputSource {
-  const float* coarse;  // (joints, coarse_height, coarse_width)
-  const float* fine;    // (joints, middle_height, middle_width) or null
-  const float* tags;    // (joints or 1, coarse_height, coarse_width)
+  const float* coarse;  // (joints, y1.from, x1.from)
+  const float* fine;    // (joints, y1.to, x1.to) or null
+  const float* tags;    // (joints or 1, y1.from, x1.from)
+  i64 tag_stride;       // from one joint's tags to the next; 0: all share one map
+  Axis x1, y1, x2, y2;  // see OutputPlane
+  int width, height;    // final
   static constexpr int components = 1;
-  int coarse_width, coarse_height, middle_width, middle_height, width, height;
-  i64 tag_stride;  // from one joint's tags to the next; 0: all share one map
 
   JP_FN OutputPlane heat(int joint) const {
-    return plane(coarse + (i64)joint * coarse_width * coarse_height,
-                 fine ? fine + (i64)joint * middle_width * middle_height : nullptr);
+    return plane(coarse + (i64)joint * x1.from * y1.from, fine ? fine + (i64)joint * x1.to * y1.to : nullptr);
   }
   JP_FN OutputPlane tag(int joint, int) const { return plane(tags + joint * tag_stride, nullptr); }
   JP_FN OutputPlane plane(const float* low, const float* high) const {
-    return {low, high, coarse_width, coarse_height, middle_width, middle_height, width, height};
+    return {low, high, x1, y1, x2, y2, width, height};
   }
 };
 

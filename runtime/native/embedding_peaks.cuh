@@ -24,7 +24,11 @@ JP_FN void insert_key(u64* list, int& count, int capacity, u64 key) {
 // True if no pixel of the window around (x, y) is higher; `values` holds `rect` of the map. NaN is passed over.
 JP_FN bool is_peak(const float* values, const Rect& rect, int half, int x, int y) {
   const int row = rect.width();
-  const float v = values[(y - rect.y0) * row + x - rect.x0];
+  const float* at = values + (y - rect.y0) * row + x - rect.x0;
+  const float v = *at;
+  if (half > 0 && ((x > rect.x0 && at[-1] > v) || (x + 1 < rect.x1 && at[1] > v) || (y > rect.y0 && at[-row] > v) ||
+                   (y + 1 < rect.y1 && at[row] > v)))
+    return false;  // most pixels end here
   const int x0 = x - half < rect.x0 ? rect.x0 : x - half, x1 = x + half < rect.x1 ? x + half : rect.x1 - 1;
   const int y0 = y - half < rect.y0 ? rect.y0 : y - half, y1 = y + half < rect.y1 ? y + half : rect.y1 - 1;
   for (int j = y0; j <= y1; ++j)
@@ -47,13 +51,19 @@ JP_FN int merge_lists(const Group& g, const u64* list, int count, int capacity, 
   return merged;
 }
 
+// The float below which, or at which, no float is above a double: v > limit exactly where (double)v > threshold.
+JP_FN float float_limit(double threshold) {
+  const float limit = (float)threshold;
+  return (double)limit > threshold ? from_ordered(ordered(limit) - 1) : limit;
+}
+
 // The `capacity` highest finite peaks above the threshold, as keys (score descending, position ascending). Every
 // pixel of a plateau is a peak.
 //   bounds   out, one per tile: the largest value there, or a little more
 //   lists    capacity keys per lane
-//   buffer   kMaxRect^2 + kMaxPatch^2 values
+//   buffer   kMaxRect^2 + kPatch values
 template <class Group, class Plane>
-JP_FN int find_peaks(const Group& g, const Plane& plane, double threshold, int window, int capacity, float* bounds,
+JP_FN int find_peaks(const Group& g, const Plane& plane, float threshold, int window, int capacity, float* bounds,
                      u64* lists, float* buffer, u64* best) {
   const int w = plane.width, h = plane.height, tiles = tile_count(w, h), half = window / 2;
   for (int t = g.rank(); t < tiles; t += g.size()) bounds[t] = plane.range(tile_rect(t, w, h)).high;
@@ -61,7 +71,7 @@ JP_FN int find_peaks(const Group& g, const Plane& plane, double threshold, int w
   u64* list = lists + g.rank() * capacity;
   int count = 0;
   for (int t = 0; t < tiles; ++t) {
-    if (!((double)bounds[t] > threshold)) continue;  // the same for all lanes
+    if (!(bounds[t] > threshold)) continue;  // the same for all lanes
     const Rect tile = tile_rect(t, w, h);
     const Rect rect{tile.x0 > half ? tile.x0 - half : 0, tile.y0 > half ? tile.y0 - half : 0,
                     tile.x1 + half < w ? tile.x1 + half : w, tile.y1 + half < h ? tile.y1 + half : h};
@@ -69,7 +79,7 @@ JP_FN int find_peaks(const Group& g, const Plane& plane, double threshold, int w
     for_pixels(g, tile.width(), tile.height(), [&](int i, int j) {
       const int x = tile.x0 + i, y = tile.y0 + j;
       const float v = buffer[(y - rect.y0) * rect.width() + x - rect.x0];
-      if ((double)v > threshold && finite(v) && is_peak(buffer, rect, half, x, y))
+      if (v > threshold && finite(v) && is_peak(buffer, rect, half, x, y))
         insert_key(list, count, capacity, score_key(v, (u32)(y * w + x)));
     });
     g.sync();

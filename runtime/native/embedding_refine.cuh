@@ -50,125 +50,221 @@ JP_FN void finish_people(const Group& g, const Params& p, const Source& source, 
 
 // What the search of one joint knows of the map's tiles.
 struct Tiles {
-  const float* heat;  // upper bound of the heatmap
-  Range* tags;        // components ranges per tile, once known
-  u8* known;          // are they?
-  u64* keys;          // upper bound of the key of any pixel for the person in hand
+  int count;
+  const float* heat;  // upper bounds of the heatmap
+  float* low;         // (components, count) bounds of the tags; infinite as long as they are not known
+  float* high;
+  u8* known;
+  float* bounds;  // of h - round(distance) for the person in hand
+  u32* wanted;    // the people of the batch, one bit each, that need the tile's pixels
 };
 
-// Distance in float32, in NumPy's order of operations. Each step is monotone under rounding: the same steps on the
-// nearest tag of a range bound the distance of every tag in it.
-template <class Value>
-JP_FN float tag_distance(int components, const Value& difference) {
-  float sum = 0;
-  for (int t = 0; t < components; ++t) {
-    const float d = difference(t);
-    sum += d * d;
-  }
-  return sqrtf(sum);
-}
-
-JP_FN u64 bound_key(const Tiles& tiles, int tile, const Rect& rect, int width, const float* mean, int components) {
-  float bound = tiles.heat[tile];
-  if (tiles.known[tile])
-    bound -= rintf(tag_distance(components, [&](int t) {
-      const Range& r = tiles.tags[tile * components + t];
-      return mean[t] < r.low ? r.low - mean[t] : mean[t] > r.high ? mean[t] - r.high : 0.0f;
-    }));
-  if (bound == negative_infinity()) return 0;  // nothing finite here
-  return score_key(bound, (u32)(rect.y0 * width + rect.x0));
-}
-
 template <class Source>
-JP_FN void learn_tags(const Source& source, const Tiles& tiles, int joint, int tile, const Rect& rect) {
-  for (int t = 0; t < source.components; ++t)
-    tiles.tags[tile * source.components + t] = source.tag(joint, t).range(rect);
+JP_FN void learn_tile(const Source& source, const Tiles& tiles, int joint, int tile) {
+  const Rect rect = tile_rect(tile, source.width, source.height);
+  for (int t = 0; t < source.components; ++t) {
+    const Range range = source.tag(joint, t).range(rect);
+    tiles.low[t * tiles.count + tile] = range.low;
+    tiles.high[t * tiles.count + tile] = range.high;
+  }
   tiles.known[tile] = 1;
 }
 
-// Best key of h - round(|tag - mean|) in one tile, given to all lanes; 0 if no pixel has finite values.
+// Starts a joint: tags are learned at once where the heatmap is above `warm`, elsewhere when the search gets there.
 template <class Group, class Source>
-JP_FN u64 search_tile(const Group& g, const Source& source, int joint, const Rect& rect, const float* mean,
-                      float* buffer) {
-  const int area = rect.width() * rect.height(), parts = source.components;
-  float* heat = buffer;
-  float* patch = buffer + kTile * kTile;
-  float* tags = patch + kMaxPatch * kMaxPatch;
-  source.heat(joint).fill(g, rect, heat, patch);
-  for (int t = 0; t < parts; ++t) source.tag(joint, t).fill(g, rect, tags + t * area, patch);
-  u64 best = 0;
-  for_pixels(g, rect.width(), rect.height(), [&](int x, int y) {
-    const int i = y * rect.width() + x;
-    const float distance = tag_distance(parts, [&](int t) { return tags[t * area + i] - mean[t]; });
-    const float value = heat[i] - rintf(distance);
-    if (!finite(heat[i]) || !finite(value)) return;
-    const u64 key = score_key(value, (u32)((rect.y0 + y) * source.width + rect.x0 + x));
-    if (key > best) best = key;
-  });
-  return g.max(best);
+JP_FN void start_tiles(const Group& g, const Source& source, const Tiles& tiles, int joint, float warm) {
+  for (int tile = g.rank(); tile < tiles.count; tile += g.size()) {
+    tiles.known[tile] = 0;
+    for (int t = 0; t < source.components; ++t) {
+      tiles.low[t * tiles.count + tile] = negative_infinity();
+      tiles.high[t * tiles.count + tile] = -negative_infinity();
+    }
+    if (tiles.heat[tile] > warm) learn_tile(source, tiles, joint, tile);
+  }
 }
 
-// First pixel, in row-major order, of the largest h - round(|tag - mean|), as a key; 0: none. Tiles are visited best
-// bound first. Where the bound of a tile with unknown tags comes first, the tags of all tiles that could still win
-// are learned, for this person and the next.
-template <class Group, class Source>
-JP_FN u64 search_map(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
-                     float warm, float* buffer) {
-  const int w = source.width, h = source.height, n = tile_count(w, h), parts = source.components;
-  for (int t = g.rank(); t < n; t += g.size()) {
-    const Rect rect = tile_rect(t, w, h);
-    if (!tiles.known[t] && tiles.heat[t] > warm) learn_tags(source, tiles, joint, t, rect);
-    tiles.keys[t] = bound_key(tiles, t, rect, w, mean, parts);
-  }
-  u64 best = 0;
-  for (;;) {
-    u64 top = 0;
-    for (int t = g.rank(); t < n; t += g.size()) top = tiles.keys[t] > top ? tiles.keys[t] : top;
-    const u64 highest = g.max(top);
-    if (highest <= best) return best;
-    // A tile's key holds the place of its first pixel, and so says which tile it is.
-    const int position = (int)key_position(highest);
-    const int tile = position / w / kTile * tiles_across(w) + position % w / kTile;
-    if (tiles.known[tile]) {
-      const u64 found = search_tile(g, source, joint, tile_rect(tile, w, h), mean, buffer);
-      if (found > best) best = found;
-      if (g.rank() == tile % g.size()) tiles.keys[tile] = 0;
-    } else {
-      g.sync();  // all have read known[tile]
-      for (int t = g.rank(); t < n; t += g.size())
-        if (!tiles.known[t] && tiles.keys[t] > best) {
-          const Rect rect = tile_rect(t, w, h);
-          learn_tags(source, tiles, joint, t, rect);
-          tiles.keys[t] = bound_key(tiles, t, rect, w, mean, parts);
-        }
+// Distances are formed in float32 in NumPy's order of operations. Each step is monotone under rounding, so the same
+// steps on the nearest tag of a range bound the result for every tag in it.
+JP_FN float gap_to(float mean, float low, float high) {
+  return mean < low ? low - mean : mean > high ? mean - high : 0.0f;
+}
+template <class Group>
+JP_FN void bound_tiles(const Group& g, const Tiles& tiles, int components, const float* mean) {
+  for (int t = 0; t < components; ++t) {
+    const float* low = tiles.low + t * tiles.count;
+    const float* high = tiles.high + t * tiles.count;
+    for (int i = g.rank(); i < tiles.count; i += g.size()) {
+      const float gap = gap_to(mean[t], low[i], high[i]);
+      tiles.bounds[i] = (t > 0 ? tiles.bounds[i] : 0.0f) + gap * gap;
     }
+  }
+  for (int i = g.rank(); i < tiles.count; i += g.size())
+    tiles.bounds[i] = tiles.heat[i] - rintf(sqrtf(tiles.bounds[i]));
+}
+JP_FN void bound_tile(const Tiles& tiles, int components, const float* mean, int i) {
+  float sum = 0;
+  for (int t = 0; t < components; ++t) {
+    const float gap = gap_to(mean[t], tiles.low[t * tiles.count + i], tiles.high[t * tiles.count + i]);
+    sum += gap * gap;
+  }
+  tiles.bounds[i] = tiles.heat[i] - rintf(sqrtf(sum));
+}
+
+// values = h - round(|tag - mean|), -infinity where it is not finite.
+//   tags  components x n;  parts: the number of components if the compiler shall know it, else 0
+template <int parts, class Group>
+JP_FN void score_pixels(const Group& g, int n, int components, const float* mean, const float* heat, const float* tags,
+                        float* values) {
+  for (int i = g.rank(); i < n; i += g.size()) {
+    float sum = 0;
+    for (int t = 0; t < (parts ? parts : components); ++t) {
+      const float d = tags[t * n + i] - mean[t];
+      sum += d * d;
+    }
+    const float value = heat[i] - rintf(sqrtf(sum));
+    values[i] = heat[i] - heat[i] == 0 && value - value == 0 ? value : negative_infinity();
+  }
+}
+
+// The pixels of one tile.
+struct Pixels {
+  float* heat;    // kTile^2
+  float* values;  // kTile^2
+  float* patch;   // kPatch
+  float* tags;    // kTile^2 per component
+};
+
+template <class Group, class Source>
+JP_FN void load_tile(const Group& g, const Source& source, int joint, const Rect& rect, const Pixels& pixels) {
+  source.heat(joint).fill(g, rect, pixels.heat, pixels.patch);
+  const int n = rect.width() * rect.height();
+  for (int t = 0; t < source.components; ++t)
+    source.tag(joint, t).fill(g, rect, pixels.tags + t * n, pixels.patch);
+}
+
+// Raises `best` to the key of the loaded tile's best pixel, for all lanes.
+template <class Group, class Source>
+JP_FN void search_tile(const Group& g, const Source& source, const Rect& rect, const Pixels& pixels, const float* mean,
+                       u64& best) {
+  const int n = rect.width() * rect.height(), parts = source.components;
+  float* values = pixels.values;
+  if (parts == 1)
+    score_pixels<1>(g, n, parts, mean, pixels.heat, pixels.tags, values);
+  else if (parts == 2)
+    score_pixels<2>(g, n, parts, mean, pixels.heat, pixels.tags, values);
+  else
+    score_pixels<0>(g, n, parts, mean, pixels.heat, pixels.tags, values);
+  g.sync();
+  if constexpr (Group::serial)
+    if (best != 0 && max_of(values, n) < key_score(best)) return;
+  const Peak peak = argmax(g, values, n);
+  g.sync();
+  if (peak.value == negative_infinity()) return;
+  const int x = rect.x0 + peak.index % rect.width(), y = rect.y0 + peak.index / rect.width();
+  const u64 key = score_key(peak.value, (u32)(y * source.width + x));
+  if (key > best) best = key;
+}
+
+// A first answer for one person: searches the tiles with the best bounds, as long as that is worth while.
+template <class Group, class Source>
+JP_FN void search_likely(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
+                         const Pixels& pixels, u64& best) {
+  constexpr int kLikely = 4;
+  for (int i = 0; i < kLikely; ++i) {
+    const Peak top = argmax(g, tiles.bounds, tiles.count);
+    if (top.value == negative_infinity() || !tiles.known[top.index] || (best && top.value < key_score(best))) return;
+    const Rect rect = tile_rect(top.index, source.width, source.height);
+    load_tile(g, source, joint, rect, pixels);
+    search_tile(g, source, rect, pixels, mean, best);
+    if (g.rank() == 0) tiles.bounds[top.index] = negative_infinity();
     g.sync();
   }
 }
 
-// Finds one joint for all people that miss it. warm: tiles above it are worth learning at once.
+// Learns the tags of the tiles that may hold a better pixel than `best`; true, for all lanes, if there were any.
+template <class Group, class Source>
+JP_FN bool learn_tags(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* mean,
+                      u64 best) {
+  u64 learned = 0;
+  g.sync();  // all have read known[]
+  for (int i = g.rank(); i < tiles.count; i += g.size()) {
+    if (tiles.known[i] || (best && tiles.bounds[i] < key_score(best))) continue;
+    learn_tile(source, tiles, joint, i);
+    bound_tile(tiles, source.components, mean, i);
+    learned = 1;
+  }
+  return g.max(learned) != 0;
+}
+
+// Marks the tiles that may still hold a better pixel than `best`.
+template <class Group>
+JP_FN void mark_tiles(const Group& g, const Tiles& tiles, u64 best, u32 bit) {
+  const float least = best ? key_score(best) : negative_infinity();
+  for (int i = g.rank(); i < tiles.count; i += g.size())
+    if (tiles.bounds[i] >= least && tiles.bounds[i] != negative_infinity()) tiles.wanted[i] |= bit;
+  g.sync();
+}
+
+// First pixel, in row-major order, of the largest h - round(|tag - mean|) for each of at most 32 people, as a key;
+// 0: none. A tile that several people need is resized and read once.
+template <class Group, class Source>
+JP_FN void search_map(const Group& g, const Source& source, const Tiles& tiles, int joint, const float* means,
+                      const int* who, int count, const Pixels& pixels, u64* best) {
+  for (int i = g.rank(); i < tiles.count; i += g.size()) tiles.wanted[i] = 0;
+  for (int i = 0; i < count; ++i) {
+    const float* mean = means + (i64)who[i] * source.components;
+    bound_tiles(g, tiles, source.components, mean);
+    g.sync();
+    best[i] = 0;
+    search_likely(g, source, tiles, joint, mean, pixels, best[i]);
+    if (learn_tags(g, source, tiles, joint, mean, best[i]))
+      search_likely(g, source, tiles, joint, mean, pixels, best[i]);
+    mark_tiles(g, tiles, best[i], 1u << i);
+  }
+  for (int tile = 0; tile < tiles.count; ++tile) {
+    const u32 wanted = tiles.wanted[tile];
+    if (!wanted) continue;  // the same for all lanes
+    const Rect rect = tile_rect(tile, source.width, source.height);
+    load_tile(g, source, joint, rect, pixels);
+    for (int i = 0; i < count; ++i)
+      if (wanted >> i & 1) search_tile(g, source, rect, pixels, means + (i64)who[i] * source.components, best[i]);
+    g.sync();
+  }
+}
+
+template <class Source>
+JP_FN void place(const Params& p, const Source& source, int joint, u64 key, float* point) {
+  const auto plane = source.heat(joint);
+  const int position = (int)key_position(key), x = position % source.width, y = position / source.width;
+  const float value = plane.at(x, y);
+  if (!(value > 0)) return;
+  point[0] = x + 0.5f + quarter_x(plane, x, y);
+  point[1] = y + 0.5f + quarter_y(plane, x, y);
+  point[2] = p.refined_one ? 1.0f : value;
+}
+
+// Finds one joint for all people that miss it, in batches.
+//   buffer  kTile^2 (2 + components) + kPatch values
 template <class Group, class Source>
 JP_FN void refine_joint(const Group& g, const Params& p, const Source& source, const Tiles& tiles, int joint,
-                        const People& people, int count, const float* mean, float* buffer) {
-  const auto plane = source.heat(joint);
-  const int n = tile_count(source.width, source.height);
-  for (int t = g.rank(); t < n; t += g.size()) tiles.known[t] = 0;
-  for (int person = 0; person < count; ++person) {
-    float* point = people.keypoints + ((i64)person * p.joints + joint) * 3;
-    const bool missing = !(point[2] > 0);
-    g.sync();  // all have read the score before it is written
-    if (!missing) continue;
-    const u64 key = search_map(g, source, tiles, joint, mean + (i64)person * p.components,
-                               (float)(0.25 * p.threshold), buffer);
-    if (g.rank() == 0 && key != 0) {
-      const int position = (int)key_position(key), x = position % source.width, y = position / source.width;
-      const float value = plane.at(x, y);
-      if (value > 0) {
-        point[0] = x + 0.5f + quarter_x(plane, x, y);
-        point[1] = y + 0.5f + quarter_y(plane, x, y);
-        point[2] = p.refined_one ? 1.0f : value;
-      }
-    }
+                        const People& people, int count, const float* means, float* buffer) {
+  constexpr int kBatch = 32, kArea = kTile * kTile;
+  const Pixels pixels{buffer, buffer + kArea, buffer + 2 * kArea, buffer + 2 * kArea + kPatch};
+  float* points = people.keypoints + joint * 3;
+  const i64 stride = (i64)p.joints * 3;
+  bool started = false;
+  for (int person = 0; person < count;) {
+    int who[kBatch], missing = 0;
+    for (; person < count && missing < kBatch; ++person)
+      if (!(points[person * stride + 2] > 0)) who[missing++] = person;
+    g.sync();  // all have read the scores before they are written
+    if (missing == 0) break;
+    if (!started) start_tiles(g, source, tiles, joint, (float)(0.25 * p.threshold));
+    started = true;
+    u64 best[kBatch];
+    search_map(g, source, tiles, joint, means, who, missing, pixels, best);
+    for (int i = g.rank(); i < missing; i += g.size())
+      if (best[i] != 0) place(p, source, joint, best[i], points + who[i] * stride);
   }
   g.sync();
 }
