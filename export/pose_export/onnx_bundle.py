@@ -323,15 +323,16 @@ def _outputs(
         if spec is None:
             continue
         shape = arrays[spec.name].shape
-        if len(shape) != 4 or 0 in shape:
-            raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted (batch, channels, height, width)")
+        if 0 in shape or len(shape) != (2 if wanted.role == "vector" else 4):
+            dims = "(batch, values)" if wanted.role == "vector" else "(batch, channels, height, width)"
+            raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted {dims} for {wanted.role}")
         first, last = wanted.channels or (0, shape[1])
         if wanted.per_keypoint and wanted.channels:
             first, last = first * keypoints, last * keypoints
         if last > shape[1]:
             needed = f"{wanted.role} want channels {first} to {last - 1}"
             raise ExportError(f"graph: output {spec.name!r} has {shape[1]} channels, {needed}")
-        stride = probe.shape[3] / shape[3]
+        stride = probe.shape[3] / shape[3] if len(shape) == 4 else 1.0
         outputs.append(Output(tensor=spec.name, role=wanted.role, channels=(first, last), stride=stride))
     return tuple(outputs)
 
