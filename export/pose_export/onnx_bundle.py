@@ -38,6 +38,7 @@ from pose_runtime.manifest import (
     Text,
     Weights,
 )
+from pose_runtime.manifest_check import problems
 from pose_runtime.pipeline import Pipeline
 from pose_runtime.preprocess import preprocess
 from pose_runtime.skeletons import Skeleton, skeleton
@@ -124,8 +125,10 @@ def write_onnx_bundle(
             decoder=_decoder(preset, len(wanted.names)),
             graphs={"reference": _graph()},
             check=Check(min_oks=options.min_oks, frames=()),
-            files={},
+            files={GRAPH_FILE: hashlib.sha256(data).hexdigest()},
         )
+    for problem in problems(manifest):
+        raise ExportError(f"graph and preset: {problem}")
     recorded, pictures = _record(manifest, data, frames)
     manifest = msgspec.structs.replace(manifest, check=Check(min_oks=options.min_oks, frames=recorded))
     return write_bundle(out, manifest, {GRAPH_FILE: data, **pictures}, overwrite=options.overwrite)
@@ -233,8 +236,11 @@ def _probe(network_input: Input, image: ByteArray) -> AnyArray:
 
 
 def _infer(engine: Engine, name: str, probe: AnyArray) -> dict[str, AnyArray]:
-    feed = {name: probe.astype(engine.inputs[0].dtype)}
-    return {output: array.copy() for output, array in engine.infer(feed).items()}
+    outputs = engine.infer({name: probe.astype(engine.inputs[0].dtype)})
+    for output, array in outputs.items():
+        if not np.isfinite(array).all():
+            raise ExportError(f"graph: output {output!r} has values that are not finite; the weights are damaged")
+    return {output: array.copy() for output, array in outputs.items()}
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:

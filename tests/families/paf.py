@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from goldens import Case, Family
 from pose_runtime.decode import PafParts, paf_parts, paf_sample
 

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bench.paf import scene
 from definitions import paf as definition
 from families.paf import FAMILIES
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pose_runtime.decode import (
     BODY25_LIMBS,
     COCO18_LIMBS,
