@@ -9,6 +9,13 @@
 #pragma once
 #include "group.cuh"
 
+// GCC unrolls a short loop before it looks for vectors, and then finds none; this keeps the loop for it.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define JP_VECTOR_LOOP _Pragma("GCC unroll 1")
+#else
+#define JP_VECTOR_LOOP
+#endif
+
 namespace jetpose {
 namespace embedding {
 
@@ -44,19 +51,22 @@ JP_FN void for_pixels(const Group& g, int width, int height, const Body& body) {
   }
 }
 
-// Asks for memory that a CPU will need soon; any address may be given.
-JP_FN void prefetch(const float* p) {
-#ifdef __CUDA_ARCH__
-  (void)p;
-#else
-  __builtin_prefetch(p);
-#endif
+// Folds 2 * half bounds until `step` are left.
+template <int half, int step>
+JP_FN void fold(float* low, float* high) {
+  if constexpr (half >= step && half > 0) {
+    for (int j = 0; j < half; ++j) {
+      low[j] = low[j + half] < low[j] ? low[j + half] : low[j];
+      high[j] = high[j + half] > high[j] ? high[j + half] : high[j];
+    }
+    fold<half / 2, step>(low, high);
+  }
 }
 
-// Running bounds of `lanes` neighbouring values over some rows; the fixed trip count makes them vector registers on a
-// CPU. Of the lanes, offset, offset + step, ... count.
-template <int lanes>
-JP_FN void add_columns(const float* first, i64 row, int rows, int step, int offset, Range& range) {
+// Running bounds of `lanes` neighbouring values over some rows: of every step-th from `offset`. The fixed trip counts
+// make this a few vector registers on a CPU.
+template <int lanes, int step>
+JP_FN void add_columns(const float* first, i64 row, int rows, int offset, Range& range) {
   float low[lanes], high[lanes];
   for (int j = 0; j < lanes; ++j) {
     low[j] = -negative_infinity();
@@ -64,16 +74,14 @@ JP_FN void add_columns(const float* first, i64 row, int rows, int step, int offs
   }
   for (int y = 0; y < rows; ++y) {
     const float* p = first + y * row;
-    prefetch(p + 8 * kTile);
-    for (int j = 0; j < lanes; ++j) {
-      low[j] = p[j] < low[j] ? p[j] : low[j];
-      high[j] = p[j] > high[j] ? p[j] : high[j];
-    }
+    JP_VECTOR_LOOP
+    for (int j = 0; j < lanes; ++j) low[j] = p[j] < low[j] ? p[j] : low[j];
+    JP_VECTOR_LOOP
+    for (int j = 0; j < lanes; ++j) high[j] = p[j] > high[j] ? p[j] : high[j];
   }
-  for (int j = offset; j < lanes; j += step) {
-    range.low = low[j] < range.low ? low[j] : range.low;
-    range.high = high[j] > range.high ? high[j] : range.high;
-  }
+  fold<lanes / 2, step>(low, high);
+  range.low = low[offset] < range.low ? low[offset] : range.low;
+  range.high = high[offset] > range.high ? high[offset] : range.high;
 }
 
 // Covers a rectangle at least `lanes` wide by columns; the last ones may be read twice.
@@ -81,7 +89,7 @@ template <int lanes>
 JP_FN Range range_by(const float* first, i64 row, const Rect& r) {
   Range range = empty_range();
   for (int x = 0; x < r.width(); x += lanes)
-    add_columns<lanes>(first + (x + lanes < r.width() ? x : r.width() - lanes), row, r.height(), 1, 0, range);
+    add_columns<lanes, 1>(first + (x + lanes < r.width() ? x : r.width() - lanes), row, r.height(), 0, range);
   return range;
 }
 
@@ -97,7 +105,7 @@ JP_FN Range range_of(const float* map, int width, int step, int offset, const Re
   }
   Range range = empty_range();
   if (step == 2 && r.width() == kTile) {
-    add_columns<2 * kTile>(first, row, r.height(), 2, offset, range);
+    add_columns<2 * kTile, 2>(first, row, r.height(), offset, range);
     return range;
   }
   for (int y = 0; y < r.height(); ++y)
@@ -118,7 +126,9 @@ struct MapPlane {
     const int row = r.width();
     const float* from = map + ((i64)r.y0 * width + r.x0) * step + offset;
     const i64 from_row = (i64)width * step;
-    if (step == 1)  // apart, so that a CPU copies vectors
+    if (Group::serial && step == 1 && row == kTile)  // known sizes, so that a CPU copies vectors
+      for (int y = 0; y < r.height(); ++y) memcpy(out + y * kTile, from + y * from_row, sizeof(float) * kTile);
+    else if (step == 1)
       for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x]; });
     else
       for_pixels(g, row, r.height(), [&](int x, int y) { out[y * row + x] = from[y * from_row + x * step]; });
@@ -192,11 +202,21 @@ template <class Group>
 JP_FN void resize_rect(const Group& g, const float* map, int map_row, const Rect& from, const Axis& ax, const Axis& ay,
                        const Rect& to, float* out, float* rows) {
   const int width = to.width();
-  for_pixels(g, width, from.height(), [&](int x, int y) {
-    const Taps t = taps_at(ax, to.x0 + x);
-    const float* line = map + (i64)y * map_row - from.x0;
-    rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
-  });
+  if constexpr (Group::serial) {
+    for (int x = 0; x < width; ++x) {
+      const Taps t = taps_at(ax, to.x0 + x);
+      const float* first = map + t.first - from.x0;
+      const float* second = map + t.second - from.x0;
+      for (int y = 0; y < from.height(); ++y)
+        rows[y * width + x] = blend(t.weight0, first[(i64)y * map_row], t.weight1, second[(i64)y * map_row]);
+    }
+  } else {
+    for_pixels(g, width, from.height(), [&](int x, int y) {
+      const Taps t = taps_at(ax, to.x0 + x);
+      const float* line = map + (i64)y * map_row - from.x0;
+      rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
+    });
+  }
   g.sync();
   for_pixels(g, width, to.height(), [&](int x, int y) {
     const Taps t = taps_at(ay, to.y0 + y);
