@@ -33,7 +33,7 @@ demo: $(VENV)/demo
 	@test -n "$(ONNX)" -a -n "$(PRESET)" -a -n "$(SOURCE)" || { \
 	  echo "usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg" >&2; exit 2; }
 	mkdir -p $(OUT)
-	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --force
+	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --overwrite
 	$(bin)/pose-info $(OUT)/demo.pose
 	$(bin)/pose-check $(OUT)/demo.pose
 	$(bin)/pose-run --bundle $(OUT)/demo.pose --source "$(SOURCE)" --json $(OUT)/poses.jsonl --save $(OUT)/annotated

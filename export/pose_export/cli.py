@@ -38,9 +38,7 @@ def export(
     simplify: Annotated[bool, typer.Option(help="Let onnxsim fold and remove what it can.")] = True,
     check_path: Annotated[
         Path | None,
-        typer.Option(
-            "--check-images", help="Picture or folder for check/; else drawn ones.", metavar="PATH"
-        ),
+        typer.Option("--check-images", help="Picture or folder for check/; else drawn ones.", metavar="PATH"),
     ] = None,
     min_oks: Annotated[float, typer.Option(help="OKS that every check frame must reach.", min=0, max=1)] = 0.9,
     weights_source: Annotated[str | None, _option("Where the weights come from.", "TEXT")] = None,
@@ -57,9 +55,7 @@ def export(
     decoder: Annotated[list[str] | None, _option("family=heatmap, paf or embedding; parameters.", "KEY=VALUE")] = None,
     output: Annotated[
         list[str] | None,
-        _option(
-            "What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"
-        ),
+        _option("What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"),
     ] = None,
     version: Version = False,  # noqa: ARG001
 ) -> None:

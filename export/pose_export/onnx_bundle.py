@@ -38,6 +38,7 @@ from pose_runtime.manifest import (
     Text,
     Weights,
 )
+from pose_runtime.manifest_check import problems
 from pose_runtime.pipeline import Pipeline
 from pose_runtime.preprocess import preprocess
 from pose_runtime.skeletons import Skeleton, skeleton
@@ -124,8 +125,10 @@ def write_onnx_bundle(
             decoder=_decoder(preset, len(wanted.names)),
             graphs={"reference": _graph()},
             check=Check(min_oks=options.min_oks, frames=()),
-            files={},
+            files={GRAPH_FILE: hashlib.sha256(data).hexdigest()},
         )
+    for problem in problems(manifest):
+        raise ExportError(f"graph and preset: {problem}")
     recorded, pictures = _record(manifest, data, frames)
     manifest = msgspec.structs.replace(manifest, check=Check(min_oks=options.min_oks, frames=recorded))
     return write_bundle(out, manifest, {GRAPH_FILE: data, **pictures}, overwrite=options.overwrite)
@@ -233,8 +236,11 @@ def _probe(network_input: Input, image: ByteArray) -> AnyArray:
 
 
 def _infer(engine: Engine, name: str, probe: AnyArray) -> dict[str, AnyArray]:
-    feed = {name: probe.astype(engine.inputs[0].dtype)}
-    return {output: array.copy() for output, array in engine.infer(feed).items()}
+    outputs = engine.infer({name: probe.astype(engine.inputs[0].dtype)})
+    for output, array in outputs.items():
+        if not np.isfinite(array).all():
+            raise ExportError(f"graph: output {output!r} has values that are not finite; the weights are damaged")
+    return {output: array.copy() for output, array in outputs.items()}
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -323,15 +329,16 @@ def _outputs(
         if spec is None:
             continue
         shape = arrays[spec.name].shape
-        if len(shape) != 4 or 0 in shape:
-            raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted (batch, channels, height, width)")
+        if 0 in shape or len(shape) != (2 if wanted.role == "vector" else 4):
+            dims = "(batch, values)" if wanted.role == "vector" else "(batch, channels, height, width)"
+            raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted {dims} for {wanted.role}")
         first, last = wanted.channels or (0, shape[1])
         if wanted.per_keypoint and wanted.channels:
             first, last = first * keypoints, last * keypoints
         if last > shape[1]:
             needed = f"{wanted.role} want channels {first} to {last - 1}"
             raise ExportError(f"graph: output {spec.name!r} has {shape[1]} channels, {needed}")
-        stride = probe.shape[3] / shape[3]
+        stride = probe.shape[3] / shape[3] if len(shape) == 4 else 1.0
         outputs.append(Output(tensor=spec.name, role=wanted.role, channels=(first, last), stride=stride))
     return tuple(outputs)
 

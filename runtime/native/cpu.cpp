@@ -11,6 +11,7 @@ static bool supports_v3() {
 }
 
 NB_MODULE(JETPOSE_MODULE, m) {
+  nb::set_leak_warnings(false);  // Python caches some objects until it ends
   m.def("supports_v3", &supports_v3);
   jetpose::bind_embedding(m);
   jetpose::bind_heatmap(m);

@@ -97,17 +97,19 @@ JP_FN Range range_by(const float* first, i64 row, const Rect& r) {
 JP_FN Range range_of(const float* map, int width, int step, int offset, const Rect& r) {
   const float* first = map + ((i64)r.y0 * width + r.x0) * step;
   const i64 row = (i64)width * step;
+  Range range = empty_range();
+#ifndef __CUDA_ARCH__  // there the columns would lie in local memory
   if (step == 1) {
     if (r.width() >= 16) return range_by<16>(first, row, r);
     if (r.width() >= 8) return range_by<8>(first, row, r);
     if (r.width() >= 4) return range_by<4>(first, row, r);
     return range_by<1>(first, row, r);
   }
-  Range range = empty_range();
   if (step == 2 && r.width() == kTile) {
     add_columns<2 * kTile, 2>(first, row, r.height(), offset, range);
     return range;
   }
+#endif
   for (int y = 0; y < r.height(); ++y)
     for (int x = 0; x < r.width(); ++x) range.add(first[y * row + x * step + offset]);
   return range;

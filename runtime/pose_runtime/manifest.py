@@ -68,9 +68,9 @@ class Input(_Base, frozen=True, kw_only=True):
 
 
 class Output(_Base, frozen=True, kw_only=True):
-    """Channels first..last-1 of an output tensor (N, C, H, W), and what they are; `stride` input pixels per map pixel.
+    """Channels first..last-1 of an output tensor (N, C, H, W), or values of one (N, C), and what they are.
 
-    Several of one role are in order of the list.
+    `stride` is input pixels per map pixel, 1 for values. Several of one role are in order of the list.
     """
 
     tensor: Text

@@ -140,6 +140,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "heatmap": ("heatmaps",),
     "paf": ("heatmaps", "pafs"),
     "embedding": ("heatmaps", "tags"),
+    "offset": ("heatmaps", "offsets"),
+    "vector": ("vector",),
 }
 
 
@@ -164,7 +166,8 @@ def _decoder_problems(manifest: Manifest) -> Iterator[str]:
     outputs: dict[str, list[FloatArray]] = {}
     for output in manifest.outputs:
         side = min(max(round(_PROBE_SIDE / output.stride), 1), _PROBE_SIDE)
-        maps = np.zeros((output.channels[1] - output.channels[0], side, side), np.float32)
+        shape = (side, side) if output.role != "vector" else ()
+        maps = np.zeros((output.channels[1] - output.channels[0], *shape), np.float32)
         outputs.setdefault(output.role, []).append(maps)
     try:
         keypoints = manifest.decoder(outputs, (_PROBE_SIDE, _PROBE_SIDE)).keypoints

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-MODULES = ("heatmap", "embedding", "paf")
+MODULES = ("preprocess", "heatmap", "embedding", "paf")
 
 
 def measure(run: Callable[[], object], budget_s: float = 0.3) -> list[float]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from bench.case import BenchCase
 from pose_runtime.decode import embedding, embedding_outputs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+
 from bench.case import BenchCase
 from pose_runtime.decode import offset
 from pose_runtime.frame import Frame, PixelFormat

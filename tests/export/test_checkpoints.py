@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from pose_export import _inert
 from pose_export.checkpoints import convert_names, fit, load_weights, read_checkpoint
 from pose_runtime.errors import ExportError
-from torch import Tensor, nn
 
 
 class Net(nn.Module):

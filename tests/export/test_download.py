@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from pose_export import download
 from pose_export.networks import Source, entries
 from pose_runtime.errors import ExportError

@@ -5,15 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import goldens
 import pytest
 import torch
+from torch import nn
+
+import goldens
 from pose_export import networks
 from pose_export.networks.higherhrnet import HigherHRNet
 from pose_export.networks.hrnet import HRNet
 from pose_runtime.errors import ExportError
 from shared import shared
-from torch import nn
 
 NAMES = [entry.name for entry in networks.entries()]
 

@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 from definitions import embedding as definition
 from goldens import Case, Family
 from pose_runtime.decode import COCO_ORDER, Embedded, Pass, aggregate, embedding
-from scipy.optimize import linear_sum_assignment
 
 COCO_FLIP = [(i, i + 1) for i in range(1, 16, 2)]
 CROWDPOSE_FLIP = [(i, i + 1) for i in range(0, 12, 2)]

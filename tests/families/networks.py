@@ -16,11 +16,12 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from goldens import Case
 from pose_export.checkpoints import convert_names, fit
 from pose_export.networks.higherhrnet import HigherHRNet
 from pose_export.networks.hrnet import HRNet
-from torch import Tensor, nn
 
 Shapes = list[tuple[str, list[int]]]
 TOLERANCE = 2e-4

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from goldens import Case
 from pose_runtime.oks import detection_oks, oks_nms, soft_oks_nms
 

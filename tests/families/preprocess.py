@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from goldens import Case
 from pose_runtime.frame import Frame
 from pose_runtime.geometry import Crop, ShortSide, crop_frame, crop_inverse, plan, short_side_size

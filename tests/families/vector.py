@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from goldens import Case
 from pose_runtime.decode import cascade_boxes, vector
 

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bench.embedding import scene
 from definitions import embedding as definition
 from families.embedding import COCO_FLIP, FAMILIES
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pose_runtime import decode
 from pose_runtime.decode.embedding import EmbeddingDecoder, Pass, aggregate, embedding, embedding_outputs, resize
 from pose_runtime.errors import DecodeError

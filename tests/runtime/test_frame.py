@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pose_runtime.errors import FrameError
 from pose_runtime.frame import Frame
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+
 from pose_runtime.errors import FrameError
 from pose_runtime.geometry import Crop, Letterbox, Resize, ShortSide, Stretch, crop_inverse, plan, short_side_size
 

@@ -6,9 +6,10 @@ import importlib
 
 import numpy as np
 import pytest
-from definitions import offset as definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from definitions import offset as definition
 from native_test import native_test
 from pose_runtime.decode import OffsetDecoder, offset
 from pose_runtime.errors import DecodeError

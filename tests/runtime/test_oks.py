@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pose_runtime.errors import PoseError
 from pose_runtime.oks import detection_oks, oks_nms, pose_oks, soft_oks_nms
 from pose_runtime.poses import Poses

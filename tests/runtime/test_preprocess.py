@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pose_runtime.preprocess
 import pytest
-from definitions import preprocess as definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import pose_runtime.preprocess
+from definitions import preprocess as definition
 from native_test import native_test
 from pose_runtime.errors import FrameError
 from pose_runtime.frame import Frame

@@ -6,9 +6,10 @@ import importlib
 
 import numpy as np
 import pytest
-from definitions import vector as definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from definitions import vector as definition
 from native_test import native_test
 from pose_runtime.decode import VectorDecoder, cascade_boxes, vector
 from pose_runtime.errors import DecodeError

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pose_export.presets import load_preset, parse_tree, preset_names, read_tree
+from pose_runtime.decode import EmbeddingDecoder, HeatmapDecoder, PafDecoder
+from pose_runtime.errors import ExportError
+from pose_runtime.skeletons import SKELETONS
+
+FAMILIES = {
+    "tf-pose": PafDecoder,
+    "lightweight-openpose": PafDecoder,
+    "trt-pose": PafDecoder,
+    "higherhrnet": EmbeddingDecoder,
+    "hrnet": HeatmapDecoder,
+    "cpm-mobile": HeatmapDecoder,
+    "hourglass-mobile": HeatmapDecoder,
+}
+
+
+def test_all_are_shipped() -> None:
+    assert preset_names() == sorted(FAMILIES)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_shipped_preset_fits_together(name: str) -> None:
+    preset = load_preset(name)
+    assert isinstance(preset.decoder, FAMILIES[name])
+    assert isinstance(preset.skeleton, str)
+    k = len(SKELETONS[preset.skeleton].names)
+    for output in preset.outputs:
+        assert output.channels is not None
+        count = (output.channels[1] - output.channels[0]) * (k if output.per_keypoint else 1)
+        if isinstance(preset.decoder, PafDecoder) and output.role == "pafs":
+            used = {channel for limb in preset.decoder.limbs for channel in limb[2:]}
+            assert used == set(range(count))
+        else:
+            assert count == k
+    if isinstance(preset.decoder, PafDecoder):
+        assert preset.decoder.parts == k
+        drawn = {frozenset(limb) for limb in SKELETONS[preset.skeleton].limbs}
+        matching = {frozenset(limb[:2]) for i, limb in enumerate(preset.decoder.limbs)}
+        assert drawn <= matching
+    if isinstance(preset.decoder, EmbeddingDecoder):
+        assert sorted(preset.decoder.joint_order) == list(range(k))
+
+
+def test_the_users_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('network = "mine"\n')
+    with pytest.raises(ExportError, match=r"mine\.toml: \$: Object missing required field `skeleton`"):
+        load_preset(str(path))
+    path.write_text("= nonsense")
+    with pytest.raises(ExportError, match=r"mine\.toml: no valid TOML"):
+        load_preset(str(path))
+    path.write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(ExportError, match="that is no preset"):
+        load_preset(str(path))
+
+
+def test_names_that_do_not_exist() -> None:
+    with pytest.raises(ExportError, match=r"did you mean 'tf-pose'\?"):
+        load_preset("tfpose")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("surprise", 1, "unknown field `surprise`"),
+        ("input.surprise", 1, r"\$\.input: Object contains unknown field"),
+        ("input.colour", "cmyk", r"\$\.input\.colour: Invalid enum value 'cmyk'"),
+        ("input.std", [0, 1, 1], r"\$\.input\.std\[0\]"),
+        ("decoder.kernel", 4, r"\$\.decoder: blur kernel: got 4 taps"),
+        ("outputs", [{"role": "heatmaps"}], r"\$\.outputs\[0\]: wanted either tensor or position"),
+        ("outputs", [{"role": "heatmaps", "position": 0, "channels": [3, 3]}], "wanted first below last"),
+        ("outputs", [], r"\$\.outputs"),
+    ],
+)
+def test_wrong_values_are_named(path: str, value: object, message: str) -> None:
+    tree = read_tree("hrnet")
+    *parents, last = path.split(".")
+    at = tree
+    for parent in parents:
+        at = at[parent]
+    at[last] = value
+    with pytest.raises(ExportError, match=message):
+        parse_tree(tree, "mine")
