@@ -10,8 +10,9 @@ TORCH ?= torch==2.13.0
 bin := $(VENV)/bin
 pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 native := $(wildcard runtime/native/*)
+in_venv := PATH="$(abspath $(bin)):$$PATH" PYTHON="$(abspath $(bin))/python"
 
-.PHONY: demo test test-all test-native lint bench docs kernels clean
+.PHONY: demo test test-all lint bench docs kernels clean
 
 $(VENV)/base: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,18 +40,16 @@ demo: $(VENV)/demo
 	$(bin)/pose-run --bundle $(OUT)/demo.pose --source "$(SOURCE)" --json $(OUT)/poses.jsonl --save $(OUT)/annotated
 	@echo "annotated pictures: $(OUT)/annotated   poses: $(OUT)/poses.jsonl"
 
+# The suite; then the native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
 test: $(VENV)/dev
-	$(bin)/python -m pytest
-	$(MAKE) --no-print-directory test-native
+	$(in_venv) JETPOSE_NATIVE_TEST=$$($(in_venv) tests/native/build.sh lanes) python -m pytest
+	$(in_venv) tests/native/run.sh asan
+	$(in_venv) tests/native/run.sh tsan -k "not goldens"
 
 test-all: $(VENV)/dev
-	$(bin)/python -m pytest -m "slow or not slow" --durations=10
-	$(MAKE) --no-print-directory test-native
-
-# The native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
-test-native: $(VENV)/dev
-	PATH="$(abspath $(bin)):$$PATH" PYTHON=$(abspath $(bin))/python tests/native/run.sh asan
-	PATH="$(abspath $(bin)):$$PATH" PYTHON=$(abspath $(bin))/python tests/native/run.sh tsan
+	$(in_venv) JETPOSE_NATIVE_TEST=$$($(in_venv) tests/native/build.sh lanes) python -m pytest -m "slow or not slow" --durations=10
+	$(in_venv) tests/native/run.sh asan
+	$(in_venv) tests/native/run.sh tsan
 
 lint: $(VENV)/dev
 	$(bin)/ruff check .
@@ -58,7 +57,7 @@ lint: $(VENV)/dev
 	$(bin)/mypy
 
 bench: $(VENV)/dev
-	cd tests && $(abspath $(bin))/python -m bench
+	cd tests && $(in_venv) python -m bench
 
 docs: $(VENV)/dev
 	$(bin)/python docs/make_api.py > docs/api.md
