@@ -1,4 +1,4 @@
-// CUDA for one CPU thread: with it kernels.cu and the GPU tests compile with g++ and run without a GPU (-DJETPOSE_EMULATE).
+// CUDA on one CPU thread: with it (-DJETPOSE_EMULATE) kernels.cu and the GPU tests compile with g++ and need no GPU.
 //
 // Blocks run one after another, the threads of a block as fibers that take turns at every meeting point: __syncthreads
 // or a shuffle. It proves launches, parameters, indexing and BlockGroup, and finds
@@ -124,7 +124,9 @@ cudaError_t cudaMalloc(T** to, std::size_t bytes) {
   return *to == nullptr;
 }
 inline cudaError_t cudaFree(void* memory) { return std::free(memory), cudaSuccess; }
-inline cudaError_t cudaMemset(void* to, int value, std::size_t bytes) { return std::memset(to, value, bytes), cudaSuccess; }
+inline cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
+  return std::memset(to, value, bytes), cudaSuccess;
+}
 inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, int) {
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;

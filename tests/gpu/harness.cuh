@@ -1,6 +1,6 @@
-// What the GPU tests share: device arrays, launches, random scenes, and comparison of a kernel with the CPU build of its
-// algorithm. A test is a program: exit 0 passed, 1 failed, 77 no usable GPU. With -DJETPOSE_EMULATE and g++ it runs on
-// the CPU (emulate.hpp).
+// What the GPU tests share: device arrays, launches, random scenes, and comparison of a kernel with the CPU build of
+// its algorithm. A test is a program: exit 0 passed, 1 failed, 77 no usable GPU. With -DJETPOSE_EMULATE and g++ it runs
+// on the CPU (emulate.hpp).
 #pragma once
 #ifdef JETPOSE_EMULATE
 #include "emulate.hpp"
@@ -151,7 +151,8 @@ template <class T>
 std::vector<T> valid(const std::vector<T>& values, const std::vector<int>& counts, int capacity, int width) {
   std::vector<T> out;
   for (std::size_t i = 0; i < counts.size(); ++i)
-    for (int j = 0; j < counts[i] * width && counts[i] <= capacity; ++j) out.push_back(values[i * capacity * width + j]);
+    for (int j = 0; j < counts[i] * width && counts[i] <= capacity; ++j)
+      out.push_back(values[i * capacity * width + j]);
   return out;
 }
 

@@ -13,7 +13,8 @@ rm -rf .carry
 mkdir -p "$goldens"/{hrnet,losses,paf}
 [ ! -d "$reference/paf/decode" ] || cp -r --no-preserve=mode "$reference/paf/decode" "$goldens/paf/"
 find "$reference/hrnet" -maxdepth 1 -size -1024k \
-  \( -name '*.npz' -o -name 'oks.json' -o -name 'preprocess.json' -o -name 'gen_*.py' \) -not -name '*_io.npz' -exec cp --no-preserve=mode {} "$goldens/hrnet/" \;
+  \( -name '*.npz' -o -name 'oks.json' -o -name 'preprocess.json' -o -name 'gen_*.py' \) -not -name '*_io.npz' \
+  -exec cp --no-preserve=mode {} "$goldens/hrnet/" \;
 for name in decode ae_group grmi deeppose oks_nms; do
   [ ! -e "$reference/losses/$name.npz" ] || cp --no-preserve=mode "$reference/losses/$name.npz" "$goldens/losses/"
 done

@@ -32,7 +32,8 @@ else
   nvcc=${NVCC:-$("$python" deploy/build_kernels.py --which-nvcc)} || exit 2
   arch=${ARCH:-$([ "$mode" = compile ] && echo sm_87 || echo native)}
   # Unoptimised where nothing runs: deploy/build_kernels.py compiles the kernels as they are used.
-  compile=("$nvcc" -std=c++17 $([ "$mode" = run ] && echo -O2 || echo -c -G) --fmad=false -arch="$arch" -Xcompiler=-ffp-contract=off
+  compile=("$nvcc" -std=c++17 $([ "$mode" = run ] && echo -O2 || echo -c -G) --fmad=false
+           -arch="$arch" -Xcompiler=-ffp-contract=off
            -diag-suppress=20014,20011,20013,20015)
 fi
 # As many compilers at once as there are processors.
@@ -67,7 +68,8 @@ if [ "$mode" = run ] && [ -d .carry/reference ]; then
   cmake -S runtime/native -B "$out/native" -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
     > "$out/native.log" 2>&1 && cmake --build "$out/native" -j "$(nproc)" >> "$out/native.log" 2>&1 &&
     cp "$out"/native/_native_*.so runtime/pose_runtime/
-  if [ $? = 0 ] && PYTHONPATH=export:calibration:runtime:$out/site "$python" tests/goldens.py .carry/reference > "$out/goldens.log" 2>&1; then
+  if [ $? = 0 ] && PYTHONPATH=export:calibration:runtime:$out/site \
+    "$python" tests/goldens.py .carry/reference > "$out/goldens.log" 2>&1; then
     echo "goldens: passed"; passed=$((passed + 1))
   else
     echo "goldens: FAILED"; tail -20 "$out/native.log" "$out/goldens.log"; failed=$((failed + 1))

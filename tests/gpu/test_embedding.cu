@@ -1,5 +1,5 @@
-// The three kernels of associative embedding, one after another, against the CPU build: maps and network outputs, one or
-// two resolutions, shared tags, more people than fit, broken maps, several block sizes. All results are exact.
+// The three kernels of associative embedding, one after another, against the CPU build: maps and network outputs, one
+// or two resolutions, shared tags, more people than fit, broken maps, several block sizes. All results are exact.
 #include "harness.cuh"
 
 namespace {
@@ -41,10 +41,11 @@ struct Memory {
   Memory(const embedding::Params& p, int width, int height, int lanes)
       : k(p.joints), tiles(embedding::tile_count(width, height)), capacity(embedding::people_capacity(p)),
         lists(k * lanes * p.max_people), peaks(k * p.max_people), counts(k), members_count(capacity), bounds(k * tiles),
-        low(k * tiles * p.components), high(k * tiles * p.components), values(k * tiles), buffer(k * embedding::kBuffer),
-        members_key(capacity), members_tags(capacity * (k + 1) * p.components), mean(capacity * p.components),
-        known(k * tiles), wanted(k * tiles), grouping(1), keypoints(capacity * k * 3), tags(capacity * k * p.components),
-        scores(capacity) {}
+        low(k * tiles * p.components), high(k * tiles * p.components), values(k * tiles),
+        buffer(k * embedding::kBuffer), members_key(capacity), members_tags(capacity * (k + 1) * p.components),
+        mean(capacity * p.components),
+        known(k * tiles), wanted(k * tiles), grouping(1), keypoints(capacity * k * 3),
+        tags(capacity * k * p.components), scores(capacity) {}
 
   embedding::Work work() {
     return {lists.get(), peaks.get(), counts.get(), bounds.get(), low.get(), high.get(), known.get(), values.get(),
@@ -121,12 +122,16 @@ void test_maps(harness::Report& report, const Case& c, const embedding::Params& 
   }
   const i64 stride = c.shared_tags ? 0 : (i64)c.width * c.height * c.components;
   harness::Device<float> device_heat(heat), device_tags(tags);
-  test(report, "maps " + name, p, embedding::MapSource{heat.data(), tags.data(), c.width, c.height, c.components, stride},
-       embedding::MapSource{device_heat.get(), device_tags.get(), c.width, c.height, c.components, stride}, map_kernels);
+  const embedding::MapSource source{heat.data(), tags.data(), c.width, c.height, c.components, stride};
+  embedding::MapSource on_device = source;
+  on_device.heatmaps = device_heat.get();
+  on_device.tags = device_tags.get();
+  test(report, "maps " + name, p, source, on_device, map_kernels);
 }
 
-// Outputs of half the size; with `fine` a second heatmap between them and the result.
-void test_outputs(harness::Report& report, const Case& c, const embedding::Params& p, const std::string& name, bool fine) {
+// Outputs of a third of the size; with `fine` a second heatmap between them and the result.
+void test_outputs(harness::Report& report, const Case& c, const embedding::Params& p, const std::string& name,
+                  bool fine) {
   const int low_w = (c.width + 2) / 3, low_h = (c.height + 2) / 3;
   const int middle_w = fine ? (c.width + 1) / 2 : low_w, middle_h = fine ? (c.height + 1) / 2 : low_h;
   auto scene = harness::random_scene(c.people, p.joints, low_w, low_h, 37 * c.people + c.width);
@@ -165,10 +170,14 @@ void test_outputs(harness::Report& report, const Case& c, const embedding::Param
 int main() {
   harness::require_gpu();
   harness::Report report;
-  const Case cases[] = {{"3 people", 3, 70, 51, 1, 30, false, false}, {"nobody", 0, 33, 40, 1, 30, false, false},
-                        {"two components", 5, 64, 64, 2, 30, false, false}, {"one tag map", 4, 61, 47, 1, 8, true, false},
-                        {"too many", 9, 96, 64, 1, 3, false, false},       {"broken", 5, 80, 48, 1, 30, false, true},
-                        {"one pixel", 1, 1, 1, 1, 30, false, false},       {"64 of three components", 6, 40, 90, 3, 64, false, false}};
+  const Case cases[] = {{"3 people", 3, 70, 51, 1, 30, false, false},
+                        {"nobody", 0, 33, 40, 1, 30, false, false},
+                        {"two components", 5, 64, 64, 2, 30, false, false},
+                        {"one tag map", 4, 61, 47, 1, 8, true, false},
+                        {"too many", 9, 96, 64, 1, 3, false, false},
+                        {"broken", 5, 80, 48, 1, 30, false, true},
+                        {"one pixel", 1, 1, 1, 1, 30, false, false},
+                        {"64 of three components", 6, 40, 90, 3, 64, false, false}};
   for (const Case& c : cases)
     for (int options = 0; options < 2; ++options) {
       auto p = parameters(6, c, options == 0, options == 1);

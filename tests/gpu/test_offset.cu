@@ -25,7 +25,8 @@ static void test(harness::Report& report, int width, int height, bool logits, bo
   std::vector<u64> votes(area);
   std::vector<float> fused(joints * area), wanted;
   for (int k = 0; k < joints; ++k) {
-    const auto peak = offset::decode(SerialGroup{}, p, &heat[k * area], &offsets[2 * k * area], votes.data(), &fused[k * area]);
+    const auto peak = offset::decode(SerialGroup{}, p, &heat[k * area], &offsets[2 * k * area], votes.data(),
+                                     &fused[k * area]);
     wanted.insert(wanted.end(), {peak.x, peak.y, peak.score});
   }
   const std::string name = std::to_string(width) + "x" + std::to_string(height) + (logits ? " logits" : "") +

@@ -89,8 +89,10 @@ struct Tables {
   int width, height;
 
   Tables(int w, int h, int ratio, bool smooth)
-      : x(enlarged(w, ratio)), y(enlarged(h, ratio)), search_x(smooth ? smoothed(enlarged(w, ratio)) : enlarged(w, ratio)),
-        search_y(smooth ? smoothed(enlarged(h, ratio)) : enlarged(h, ratio)), blocks(search_x, w), width(w), height(h) {}
+      : x(enlarged(w, ratio)), y(enlarged(h, ratio)),
+        search_x(smooth ? smoothed(enlarged(w, ratio)) : enlarged(w, ratio)),
+        search_y(smooth ? smoothed(enlarged(h, ratio)) : enlarged(h, ratio)), blocks(search_x, w), width(w),
+        height(h) {}
 };
 
 // Inputs and results in one kind of memory, as bind_paf.cpp lays them out, with memory for each block.
@@ -103,7 +105,8 @@ struct Memory {
   paf::Sampling s;
   std::size_t m, k, l, n, persons, key_memory;
   Array<float> points, searched, limb_scores, keypoints, scores, tiles, floats;
-  Array<int> cells, peak_counts, pairs, limb_counts, ids, parts, total, ints, crowd_ids, crowd_parts, offsets, partner, queue;
+  Array<int> cells, peak_counts, pairs, limb_counts, ids, parts, total, ints, crowd_ids, crowd_parts, offsets, partner,
+      queue;
   Array<u64> peak_keys, peak_spare, limb_keys, limb_spare, people_keys, people_spare;
   Array<double> sums, crowd_sums;
   Array<u8> marks, seen;
@@ -139,7 +142,8 @@ struct Memory {
     return {ids.get(), sums.get(), parts.get(), keypoints.get(), scores.get(), total.get()};
   }
   paf::PeopleMemory people_memory() {
-    return {{crowd_ids.get(), crowd_sums.get(), crowd_parts.get(), people_keys.get(), people_spare.get(), offsets.get(), 0},
+    return {{crowd_ids.get(), crowd_sums.get(), crowd_parts.get(), people_keys.get(), people_spare.get(), offsets.get(),
+             0},
             {partner.get(), queue.get(), seen.get()}};
   }
 };

@@ -1,4 +1,5 @@
-// jetpose_vector and jetpose_cascade_boxes against the CPU build: missing joints and boxes, nobody, several block sizes.
+// jetpose_vector and jetpose_cascade_boxes against the CPU build: missing joints and boxes, nobody, several
+// block sizes.
 #include "harness.cuh"
 
 static std::vector<float> random_values(std::size_t count, unsigned seed) {
