@@ -12,7 +12,7 @@ pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint const
 native := $(wildcard runtime/native/*)
 in_venv := PATH="$(abspath $(bin)):$$PATH" PYTHON="$(abspath $(bin))/python"
 
-.PHONY: demo test test-all lint bench docs kernels clean
+.PHONY: demo named test test-all lint bench docs kernels clean
 
 $(VENV)/base: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,15 +30,17 @@ $(VENV)/dev: $(VENV)/demo
 	$(if $(TORCH),$(pip) --no-build-isolation --editable '.[export]' $(TORCH))
 	touch $@
 
-demo: $(VENV)/demo
-	@test -n "$(ONNX)" -a -n "$(PRESET)" -a -n "$(SOURCE)" || { \
-	  echo "usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg" >&2; exit 2; }
+demo: named $(VENV)/demo
 	mkdir -p $(OUT)
 	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --overwrite
 	$(bin)/pose-info $(OUT)/demo.pose
 	$(bin)/pose-check $(OUT)/demo.pose
 	$(bin)/pose-run --bundle $(OUT)/demo.pose --source "$(SOURCE)" --json $(OUT)/poses.jsonl --save $(OUT)/annotated
 	@echo "annotated pictures: $(OUT)/annotated   poses: $(OUT)/poses.jsonl"
+
+named:
+	@test -n "$(ONNX)" -a -n "$(PRESET)" -a -n "$(SOURCE)" || { \
+	  echo "usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg" >&2; exit 2; }
 
 # The suite; then the native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
 test: $(VENV)/dev

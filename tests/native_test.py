@@ -1,7 +1,6 @@
 """The native module whose algorithms run on several lanes, built apart from the release build.
 
-Build it with `cmake -S runtime/native -DJETPOSE_LANES=4 [-DJETPOSE_SANITIZE=thread]` and name its file in the
-environment variable JETPOSE_NATIVE_TEST.
+`JETPOSE_NATIVE_TEST=$(tests/native/build.sh lanes) pytest` compares it with the release build; `make test` does.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import pytest
 
 
 @cache
-def _load(path: str) -> Any:
+def load(path: str) -> Any:
+    """A test build's module, loaded once: it registers its types for the whole process."""
     spec = importlib.util.spec_from_file_location("_native_test", path)
     assert spec is not None
     assert spec.loader is not None
@@ -29,4 +29,4 @@ def native_test() -> Any:
     path = os.environ.get("JETPOSE_NATIVE_TEST")
     if not path:
         pytest.skip("JETPOSE_NATIVE_TEST names no module built with JETPOSE_LANES")
-    return _load(path)
+    return load(path)

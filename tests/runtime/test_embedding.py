@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from bench.embedding import scene
 from definitions import embedding as definition
 from families.embedding import COCO_FLIP, FAMILIES
+from native_test import native_test
 from pose_runtime import decode
 from pose_runtime.decode.embedding import EmbeddingDecoder, Pass, aggregate, embedding, embedding_outputs, resize
 from pose_runtime.errors import DecodeError
@@ -42,16 +42,8 @@ PARAMETERS: dict[str, Any] = {
 def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The release build, and the build in which several threads share the work."""
     if request.param == "lanes":
-        path = os.environ.get("JETPOSE_NATIVE_TEST")
-        if not path:
-            pytest.skip("JETPOSE_NATIVE_TEST does not name a module built with JETPOSE_LANES")
-        spec = util.spec_from_file_location("_native_test", path)
-        assert spec is not None
-        assert spec.loader is not None
-        lanes = util.module_from_spec(spec)
-        spec.loader.exec_module(lanes)
         # The package holds the function of this name; the module must be asked for.
-        monkeypatch.setattr(import_module("pose_runtime.decode.embedding"), "native", lanes)
+        monkeypatch.setattr(import_module("pose_runtime.decode.embedding"), "native", native_test())
 
 
 def same(found: Any, wanted: Any) -> None:
