@@ -58,8 +58,11 @@ lint: $(VENV)/dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
+# Decoders and pre-processing on one core; then the stages' shares of each of BUNDLES.
+BUNDLES ?= $(wildcard $(OUT)/*.pose)
 bench: $(VENV)/dev
 	cd tests && $(in_venv) python -m bench
+	@for bundle in $(BUNDLES); do echo; echo "$$bundle"; $(bin)/pose-bench "$$bundle"; done
 
 docs: $(VENV)/dev
 	$(bin)/python docs/make_api.py > docs/api.md
