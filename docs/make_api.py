@@ -65,7 +65,7 @@ def signature(name: str, value: Any) -> str:
 def docstring(value: object) -> str:
     """The docstring; sections such as "Args:" and attribute lists keep their layout in a code block."""
     text = inspect.getdoc(value) or ""
-    prose, *rest = re.split(r"\n\n(?=(?:Args|Attributes|Returns|Raises):\n)", text, maxsplit=1)
+    prose, *rest = re.split(r"\n\n(?=(?:Args|Attributes|Returns|Raises):\n|PoseError\n)", text, maxsplit=1)
     return prose + (f"\n\n```text\n{rest[0]}\n```" if rest else "")
 
 

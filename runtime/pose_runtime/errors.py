@@ -1,13 +1,13 @@
 """Everything that jetpose raises on purpose.
 
-    PoseError
-    ├── BundleError      a bundle is missing, damaged, hostile or of another version
-    ├── FrameError       a frame's planes, format, size or strides do not fit together
-    ├── DecodeError      network outputs that a decoder cannot take
-    ├── EngineError      an engine that cannot be opened or that failed
-    ├── SourceError      an image, video or camera that cannot be read
-    ├── SinkError        a result that cannot be written or shown
-    └── ExportError      a network, checkpoint or preset that cannot become a bundle
+PoseError
+├── BundleError      a bundle is missing, damaged, hostile or of another version
+├── FrameError       a frame's planes, format, size or strides do not fit together
+├── DecodeError      network outputs that a decoder cannot take
+├── EngineError      an engine that cannot be opened or that failed
+├── SourceError      an image, video or camera that cannot be read
+├── SinkError        a result that cannot be written or shown
+└── ExportError      a network, checkpoint or preset that cannot become a bundle
 """
 
 from __future__ import annotations
