@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from typing import Any
 
 MODULES = (
     "pose_runtime",
@@ -31,19 +32,40 @@ def public_names(module: object) -> list[str]:
     return [n for n, v in vars(module).items() if not n.startswith("_") and getattr(v, "__module__", None) == name]
 
 
-def signature(name: str, value: object) -> str:
-    """One line, types as written in the source."""
+def parameter_text(parameter: inspect.Parameter, annotations: dict[str, str]) -> str:
+    """`name: type = default`."""
+    kind = annotations.get(parameter.name, "")
+    typed = f"{parameter.replace(annotation=parameter.empty, default=parameter.empty)}" + (f": {kind}" if kind else "")
+    return typed if parameter.default is parameter.empty else f"{typed} = {parameter.default!r}"
+
+
+def signature(name: str, value: Any) -> str:
+    """Types as written in the source; one parameter a line where one line would be long."""
     try:
-        text = str(inspect.signature(value))  # type: ignore[arg-type]
+        found = inspect.signature(value)
     except (TypeError, ValueError):
         return name
-    return name + re.sub(r"'([^']*)'", r"\1", text) if len(text) < 1000 else f"{name}(…)"
+    annotations: dict[str, str] = {}
+    for owner in reversed(value.__mro__) if inspect.isclass(value) else (value,):
+        annotations |= {k: v for k, v in vars(owner).get("__annotations__", {}).items() if isinstance(v, str)}
+    if not inspect.isclass(value):
+        annotations = dict(value.__annotations__)
+    parts: list[str] = []
+    for parameter in found.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        if parameter.name not in ("self", "cls"):
+            parts.append(parameter_text(parameter, annotations))
+    returns = annotations.get("return", "None")
+    arrow = "" if returns == "None" or inspect.isclass(value) else f" -> {returns}"
+    line = f"{name}({', '.join(parts)}){arrow}"
+    return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){arrow}"
 
 
 def docstring(value: object) -> str:
     """The docstring; sections such as "Args:" and attribute lists keep their layout in a code block."""
     text = inspect.getdoc(value) or ""
-    prose, *rest = re.split(r"\n\n(?=(?:Args|Attributes|Returns|Raises):\n)", text, maxsplit=1)
+    prose, *rest = re.split(r"\n\n(?=(?:Args|Attributes|Returns|Raises):\n|PoseError\n)", text, maxsplit=1)
     return prose + (f"\n\n```text\n{rest[0]}\n```" if rest else "")
 
 
@@ -51,9 +73,12 @@ def entry(name: str, value: object) -> Iterator[str]:
     """One function or class with its public methods."""
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         return
+    if inspect.isclass(value) and issubclass(value, Exception):
+        yield f"- `{name}`: {docstring(value)}"
+        return
     heading = "class " if inspect.isclass(value) else ""
     yield f"### `{heading}{name}`\n\n```python\n{signature(name, value)}\n```\n\n{docstring(value)}\n"
-    if inspect.isclass(value) and not issubclass(value, Exception):
+    if inspect.isclass(value):
         for method, function in vars(value).items():
             plain = function.__func__ if isinstance(function, classmethod) else function
             if not method.startswith("_") and inspect.isfunction(plain) and plain.__doc__:
@@ -65,10 +90,13 @@ def page() -> str:
     parts = ["# API\n", "Generated from the docstrings by `make docs`; do not edit.\n"]
     for module_name in MODULES:
         module = importlib.import_module(module_name)
-        parts.append(f"## `{module_name}`\n\n{docstring(module)}\n")
+        parts.append(f"\n## `{module_name}`\n\n{docstring(module)}\n")
         for name in public_names(module):
-            parts.extend(entry(name, getattr(module, name)))
-    return "\n".join(parts)
+            value = getattr(module, name)
+            if module_name == "pose_runtime" and inspect.isclass(value) and issubclass(value, Exception):
+                continue  # listed under pose_runtime.errors
+            parts.extend(entry(name, value))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip() + "\n"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -33,19 +32,21 @@ def export(
     preset: Annotated[str | None, _option(f"{', '.join(preset_names())}, or your own TOML file.", "NAME|FILE")] = None,
     out: Annotated[Path | None, _option("The new bundle; by default NAME.pose here.", "NAME.pose")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that stands there.")] = False,
-    size: Annotated[str | None, _option("Input size, where the network leaves it open.", "WxH")] = None,
+    size: Annotated[str | None, _option("Input size, where the network leaves it open.", "WxH|dynamic")] = None,
     batch: Annotated[str | None, _option("Batch size, where the network leaves it open.", "N|dynamic")] = None,
     simplify: Annotated[bool, typer.Option(help="Let onnxsim fold and remove what it can.")] = True,
     check_path: Annotated[
         Path | None,
         typer.Option("--check-images", help="Picture or folder for check/; else drawn ones.", metavar="PATH"),
     ] = None,
-    min_oks: Annotated[float, typer.Option(help="OKS that every check frame must reach.", min=0, max=1)] = 0.9,
+    min_oks: Annotated[
+        float, typer.Option(help="OKS that every check frame must reach.", min=0, max=1, metavar="OKS")
+    ] = 0.9,
     weights_source: Annotated[str | None, _option("Where the weights come from.", "TEXT")] = None,
     licence: Annotated[str | None, _option("Licence of the weights.", "TEXT")] = None,
-    skeleton: Annotated[str | None, _option(", ".join(SKELETONS), "NAME")] = None,
+    skeleton: Annotated[str | None, _option(f"Keypoints: {', '.join(SKELETONS)}.", "NAME")] = None,
     input_name: Annotated[str | None, typer.Option("--input", help="Input tensor.", metavar="TENSOR")] = None,
-    colour: Annotated[str | None, _option("Channel order: rgb, bgr or gray.")] = None,
+    colour: Annotated[str | None, _option("Channel order: rgb, bgr or gray.", "ORDER")] = None,
     mean: Annotated[str | None, _option("Per channel, of pixels 0 to 255.", "X,Y,Z")] = None,
     std: Annotated[str | None, _option("Per channel, of pixels 0 to 255.", "X,Y,Z")] = None,
     resize: Annotated[
@@ -120,6 +121,5 @@ def _report(bundle: Bundle, *, drawn: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Entry point. A polite kill unwinds, so that nothing half-written stays."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """Entry point."""
     run_app(app)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import cv2
@@ -43,6 +43,7 @@ class Video(Source):
     def __init__(self, path: Path) -> None:
         self.files = (path,)
         self._path = path
+        _refuse_truncated(path)
         try:
             self._container: Any = av.open(str(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
@@ -86,6 +87,41 @@ class Video(Source):
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+
+
+def _refuse_truncated(path: Path) -> None:
+    """FFmpeg plays a truncated AVI, or an MP4 with its index in front, as a shorter one; the sizes inside tell."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(16)
+            if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+                end = 8 + int.from_bytes(head[4:8], "little")
+            elif head[4:8] == b"ftyp":
+                end = _end_of_boxes(file, size)
+            else:
+                return
+    except OSError as error:
+        raise SourceError(f"{path}: cannot read it: {error.strerror}") from error
+    if end > size:
+        raise SourceError(f"{path}: the video is truncated: got {size} bytes, wanted at least {end}")
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Where the last top-level box ends that starts inside the file (ISO/IEC 14496-12, 4.2); the size of a box is
+    at least 8, 1 (a 64-bit size follows the type) or 0 (up to the end).
+    """
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:  # up to the end, or what FFmpeg shall judge
+            return size
+        at += length
+    return at
 
 
 class VideoWriter:

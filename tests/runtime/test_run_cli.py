@@ -179,6 +179,31 @@ def test_full_disk_and_closed_pipe(work: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_polite_kill_unwinds() -> None:
+    code = """
+import os, signal, time
+from pose_runtime.cli._common import new_app, run_app
+app = new_app()
+@app.command()
+def wait() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    finally:
+        print("unwound")
+run_app(app)
+"""
+    environment = os.environ | {"PYTHONPATH": RUNTIME}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "unwound\n", "")
+
+
+def test_score_must_be_a_number(work: Path) -> None:
+    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--min-score", "nan")
+    assert done.returncode == 2
+    assert "--min-score: got nan" in done.stderr
+
+
 def test_bench(work: Path) -> None:
     done = command("bench", work / "tiny.pose", "--runs", "3", "--threads", "1")
     assert done.returncode == 0

@@ -246,3 +246,13 @@ def test_video_without_av(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delitem(sys.modules, "pose_runtime.video", raising=False)
     with pytest.raises(SourceError, match=r"pip install 'jetpose\[live\]'"):
         all_of(put(tmp_path / "a.mp4", b"anything"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"RIFF" + (1000).to_bytes(4, "little") + b"AVI LIST", b"\0\0\0\x08ftyp\0\0\x03\xe8mdat"]
+)
+def test_truncated_containers(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "short.avi"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"short\.avi: the video is truncated: got 16 bytes, wanted at least 1008"):
+        open_source(path)

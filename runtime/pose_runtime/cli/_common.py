@@ -10,13 +10,15 @@ A command module:
     def main() -> None:
         run_app(app)
 
-Exit status: 0; 1 for a PoseError (one line on stderr) or a closed pipe (silent); 2 for wrong usage; 130 for Ctrl-C.
+Exit status: 0; 1 for a PoseError (one line on stderr) or a closed pipe (silent); 2 for wrong usage; 130 for Ctrl-C,
+143 for SIGTERM; both unwind, so that nothing half-written stays.
 Anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -57,6 +59,7 @@ def print_error(error: PoseError) -> None:
 
 def run_app(app: typer.Typer) -> NoReturn:
     """Run a command line as the module's docstring says, and exit."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         try:
             app()

@@ -18,7 +18,7 @@ app = new_app()
 def check(
     bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
     engine: Annotated[
-        str | None, typer.Option(help=f"Only this engine: {', '.join(ROLES)}.", show_default="all")
+        str | None, typer.Option(help=f"Only this engine: {', '.join(ROLES)}.", show_default="all", metavar="NAME")
     ] = None,
     version: Version = False,  # noqa: ARG001
 ) -> None:

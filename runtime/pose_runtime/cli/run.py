@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,6 +51,8 @@ def run(
     Existing results are overwritten, files of the source never. Images of a folder or pattern that cannot be read are
     reported and skipped; the exit status is 1 then.
     """
+    if math.isnan(min_score):
+        raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
     check_device(device)
     loaded = load_bundle(bundle)
     with ExitStack() as stack:

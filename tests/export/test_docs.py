@@ -1,0 +1,124 @@
+"""The pages name every option, preset, skeleton and network that there is, and none that there is not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+
+from pose_export import networks
+from pose_export.presets import load_preset, parse_tree, preset_names
+from pose_runtime.decode import Decoder
+from pose_runtime.geometry import Resize
+from pose_runtime.skeletons import SKELETONS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS.parent / "README.md", *(page for page in DOCS.glob("*.md") if page.name != "api.md")]
+COMMANDS = {
+    "pose-export": "pose_export.cli",
+    "pose-info": "pose_runtime.cli.info",
+    "pose-check": "pose_runtime.cli.check",
+    "pose-run": "pose_runtime.cli.run",
+    "pose-bench": "pose_runtime.cli.bench",
+}
+
+
+@cache
+def options(command: str) -> set[str]:
+    """All long options that a command takes."""
+    click = typer.main.get_command(importlib.import_module(COMMANDS[command]).app)
+    return {name for parameter in click.params for name in (*parameter.opts, *parameter.secondary_opts)
+            if name.startswith("--")} | {"--help"}  # fmt: skip
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def table(page: str, head: str) -> list[str]:
+    """The first cells of the table whose header line starts with `head`."""
+    rows = read(page).split(f"\n{head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [row.split("|")[1].strip() for row in rows]
+
+
+def quoted(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_command_lines_use_options_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line.removeprefix("$ ").split(" | ")[0], comments=True) if "pose-" in line else [""]
+            if words[:1] and words[0] in COMMANDS:
+                used = {word.split("=")[0] for word in words if word.startswith("--")}
+                assert used <= options(words[0]), line
+
+
+@pytest.mark.parametrize(("page", "command"), [("run.md", "pose-run"), ("export.md", "pose-export")])
+def test_option_tables_are_whole(page: str, command: str) -> None:
+    named = set(re.findall(r"--[a-z-]+", " ".join(table(page, "| option |"))))
+    assert named | {"--simplify"} == options(command) | {"--simplify"}
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if target in ("performance.md", "docs/performance.md", "gpu.md", "docs/gpu.md"):
+                continue
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_presets_and_skeletons() -> None:
+    assert {cell.strip("`") for cell in table("export.md", "| preset |")} == set(preset_names())
+    listed = read("export.md").split("\nSkeletons: ", 1)[1].split("\n\n", 1)[0]
+    assert quoted(listed) == set(SKELETONS)
+    rows = read("export.md").split("\n| preset |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    for row in rows:
+        name, _, skeleton = (cell.strip(" `") for cell in row.strip("|").split("|"))
+        assert load_preset(name).skeleton == skeleton
+
+
+def test_preset_example_is_a_preset() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    (example,) = re.findall(r"```toml\n(.*?)```", read("export.md"), re.DOTALL)
+    assert parse_tree(tomllib.loads(example), "the example").network == "my-net"
+
+
+def test_networks_are_those_of_the_registry() -> None:
+    rows = read("export.md").split("\n| name | short names |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    found = {}
+    for row in rows:
+        name, short, size, parameters, fetched, others = (cell.strip() for cell in row.strip("|").split("|"))
+        found[name.strip("`")] = (quoted(short), size, parameters, quoted(fetched + others))
+    wanted = {}
+    for entry in networks.entries():
+        short = {name for name in networks.names() if networks.find(name) is entry} - {entry.name}
+        size = "{} x {}".format(*entry.size_wh)
+        wanted[entry.name] = (short, size, f"{entry.parameters / 1e6:.2f} M", {s.file for s in entry.sources})
+    assert found == wanted
+
+
+@pytest.mark.parametrize(("union", "head"), [(Decoder, "| `family` |"), (Resize, "| `rule` |")])
+def test_keys_of_decoders_and_rules(union: object, head: str) -> None:
+    rows = read("export.md").split(f"\n{head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    found = {row.split("|")[1].strip(" `"): quoted(row) for row in rows}
+    kinds = {kind.__struct_config__.tag: kind for kind in union.__args__}  # type: ignore[attr-defined]
+    assert found.keys() == kinds.keys()
+    for tag, kind in kinds.items():
+        assert set(kind.__struct_fields__) <= found[tag], tag
+
+
+def test_api_page_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("make_api", DOCS / "make_api.py")
+    assert spec is not None and spec.loader is not None  # noqa: PT018
+    make_api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_api)
+    assert make_api.page() == read("api.md"), "run make docs"
