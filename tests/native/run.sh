@@ -11,9 +11,8 @@ export JETPOSE_TEST_MODULE
 case $kind in asan) runtime=libasan.so ;; tsan) runtime=libtsan.so ;; esac
 tests=()
 for operation in heatmap paf embedding offset vector preprocess; do tests+=("tests/runtime/test_$operation.py"); done
-# OpenBLAS is not instrumented: with threads of its own it would look like races.
-export OPENBLAS_NUM_THREADS=1
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="halt_on_error=1 exitcode=66"
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  TSAN_OPTIONS="halt_on_error=1 exitcode=66 suppressions=$PWD/tests/native/tsan.supp"
 # libstdc++ is loaded first too, or the sanitizer misses the exceptions that nanobind throws.
 LD_PRELOAD="$(g++ -print-file-name=$runtime) $(g++ -print-file-name=libstdc++.so)" \
-  exec "${PYTHON:-python3}" -m pytest -q -p no:cacheprovider "$@" "${tests[@]}"
+  exec "${PYTHON:-python3}" -m pytest -q --capture=sys -p no:cacheprovider "$@" "${tests[@]}"
