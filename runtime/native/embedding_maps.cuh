@@ -198,6 +198,16 @@ JP_FN Rect touched(const Axis& ax, const Axis& ay, const Rect& r) {
           taps_at(ay, r.y1 - 1).second + 1};
 }
 
+// One line of a blend along x, and along y: what a CPU does for a whole line at once.
+JP_FN void blend_columns(const float* line, const Taps* taps, int width, float* __restrict__ out) {
+  for (int x = 0; x < width; ++x)
+    out[x] = blend(taps[x].weight0, line[taps[x].first], taps[x].weight1, line[taps[x].second]);
+}
+JP_FN void blend_rows(const Taps& t, const float* above, const float* below, int width, float* __restrict__ out) {
+  const float weight0 = t.weight0, weight1 = t.weight1;
+  for (int x = 0; x < width; ++x) out[x] = blend(weight0, above[x], weight1, below[x]);
+}
+
 // The rectangle `to` of the resized map, by all lanes. `map` points at the first pixel of `from`, the pixels touched,
 // in rows of map_row values; rows holds to.width() * from.height() values. As resized(), first along x, then along y.
 template <class Group>
@@ -205,12 +215,13 @@ JP_FN void resize_rect(const Group& g, const float* map, int map_row, const Rect
                        const Rect& to, float* out, float* rows) {
   const int width = to.width();
   if constexpr (Group::serial) {
-    for (int x = 0; x < width; ++x) {
-      const Taps t = taps_at(ax, to.x0 + x);
-      const float* first = map + t.first - from.x0;
-      const float* second = map + t.second - from.x0;
-      for (int y = 0; y < from.height(); ++y)
-        rows[y * width + x] = blend(t.weight0, first[(i64)y * map_row], t.weight1, second[(i64)y * map_row]);
+    Taps columns[kMaxPatch];
+    for (int x = 0; x < width; ++x) columns[x] = taps_at(ax, to.x0 + x);
+    for (int y = 0; y < from.height(); ++y)
+      blend_columns(map + (i64)y * map_row - from.x0, columns, width, rows + y * width);
+    for (int y = 0; y < to.height(); ++y) {
+      const Taps t = taps_at(ay, to.y0 + y);
+      blend_rows(t, rows + (t.first - from.y0) * width, rows + (t.second - from.y0) * width, width, out + y * width);
     }
   } else {
     for_pixels(g, width, from.height(), [&](int x, int y) {
@@ -218,14 +229,14 @@ JP_FN void resize_rect(const Group& g, const float* map, int map_row, const Rect
       const float* line = map + (i64)y * map_row - from.x0;
       rows[y * width + x] = blend(t.weight0, line[t.first], t.weight1, line[t.second]);
     });
+    g.sync();
+    for_pixels(g, width, to.height(), [&](int x, int y) {
+      const Taps t = taps_at(ay, to.y0 + y);
+      const float* column = rows + x - from.y0 * width;
+      out[y * width + x] = blend(t.weight0, column[t.first * width], t.weight1, column[t.second * width]);
+    });
+    g.sync();
   }
-  g.sync();
-  for_pixels(g, width, to.height(), [&](int x, int y) {
-    const Taps t = taps_at(ay, to.y0 + y);
-    const float* column = rows + x - from.y0 * width;
-    out[y * width + x] = blend(t.weight0, column[t.first * width], t.weight1, column[t.second * width]);
-  });
-  g.sync();
 }
 
 // A coarse map resized to the size of the fine one and averaged with it, then resized once more. Without a fine map

@@ -191,7 +191,7 @@ JP_FN Point dark(const Group& g, const Params& p, const float* m, int x, int y, 
     const int n = w * h;
     blur_map<kZero>(g, m, w, h, p.kernel, p.kernel_taps, scratch, scratch + n);
     const float highest = argmax(g, scratch + n, n).value;
-    if (highest > 0) scale = score / highest;
+    if (highest != 0) scale = score / highest;  // a map that is negative once blurred changes its sign, as theirs does
   }
   for (int i = 0; i < 13; ++i) {
     const float s = v[i] * scale;

@@ -62,6 +62,7 @@ def options(case: dict[str, Any]) -> dict[str, Any]:
         "use_detection_val": case.get("use_detection_val", True),
         "ignore_too_much": case.get("ignore_too_much", False),
         "max_people": case.get("max_people", 30),
+        "joint_order": [joint for joint in COCO_ORDER if joint < case.get("J", 17)],
     }
 
 
@@ -117,7 +118,7 @@ def ae_aggregate(root: Path) -> Iterator[Case]:
                 for one in case["outputs"]
             ]
             size = tuple(case["base_size_wh"]) if case["project2image"] else None
-            flip = {17: COCO_FLIP, 14: CROWDPOSE_FLIP}[joints]
+            flip = COCO_FLIP if joints == 17 else CROWDPOSE_FLIP
             heat, tags = aggregate(passes, flip_pairs=flip, size_wh=size)
             for name, found in (("heatmaps", heat), ("tags", tags)):
                 key = f"case{number}_{name}"

@@ -20,6 +20,7 @@ Compare = Callable[[Golden], Iterator[tuple[str, float, float]]]  # what, differ
 
 VALUE = 2e-6  # of maps and scores of peaks
 SCORE = 1e-4  # of people: sums of some forty scores
+UNBOUNDED = {"max_peaks": 512, "max_people": 4096}  # the most there is: these authors keep everything
 
 
 def gap(got: Any, want: Any) -> float:
@@ -54,7 +55,7 @@ def lightweight(files: Golden) -> Iterator[tuple[str, float, float]]:
         geometry["upsample"] = int(files["stride"])
         geometry["crop"] = tuple(int(n) for n in files["pad"])
         geometry["size_wh"] = tuple(int(n) for n in files["image_hw"][::-1])
-    found = paf_parts(heat, fields, profile="lightweight", **geometry)
+    found = paf_parts(heat, fields, profile="lightweight", **geometry, **UNBOUNDED)
     for name, maps in (("heat_up_probe", heat), ("paf_up_probe", fields)):
         if name in files:
             probe = paf_sample(maps, profile="lightweight", step=step, **geometry)
@@ -100,7 +101,7 @@ def openpose(files: Golden) -> Iterator[tuple[str, float, float]]:
     scaled_h, scaled_w = (int(n) for n in files["scaled_hw"])
     crop = (0, 0, heat.shape[1] * 8 - scaled_h, heat.shape[2] * 8 - scaled_w)
     size_wh = (int(files["image_hw"][1]), int(files["image_hw"][0]))
-    found = paf_parts(heat, fields, profile="openpose", crop=crop, size_wh=size_wh)
+    found = paf_parts(heat, fields, profile="openpose", crop=crop, size_wh=size_wh, **UNBOUNDED)
     want = files["candidate"].reshape(-1, 4)
     yield "candidate x, y", same(found.peaks[:, :2], want[:, :2]), 0
     yield "candidate score", gap(found.peaks[:, 2], want[:, 2]), VALUE
@@ -112,7 +113,7 @@ def tf_pose(files: Golden) -> Iterator[tuple[str, float, float]]:
     """tf-pose: smoothed maps, peaks, people."""
     heat, fields = of(files, "heat_q"), of(files, "paf_q")
     ratio = int(files["upsample_ratio"])
-    found = paf_parts(heat, fields, profile="tf_pose", upsample=ratio)
+    found = paf_parts(heat, fields, profile="tf_pose", upsample=ratio, **UNBOUNDED)
     if "smooth_probe" in files:
         probe = paf_sample(heat, profile="tf_pose", upsample=ratio, step=16, searched=True)
         yield "smooth_probe", gap(probe.transpose(1, 2, 0), files["smooth_probe"]), VALUE

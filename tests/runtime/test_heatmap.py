@@ -38,6 +38,15 @@ def test_equals_its_definition(refine: str, height: int, width: int, blur_sigma:
         np.testing.assert_allclose(got[0, k], wanted, atol=tolerance, err_msg=f"map {k}")
 
 
+def test_dark_on_a_map_that_is_negative_once_blurred() -> None:
+    """The rescaling to the old maximum turns its sign, in the authors' code as here."""
+    maps = np.random.default_rng(3).uniform(-0.04, 0.01, (1, 4, 24, 30)).astype(np.float32)
+    got = heatmap(maps, refine="dark", kernel=11)
+    for k in range(4):
+        wanted = definition(maps[0, k], "dark", gaussian_kernel(11), 12.0, 0.0)
+        np.testing.assert_allclose(got[0, k], wanted, atol=5e-3, err_msg=f"map {k}")
+
+
 @given(
     seed=st.integers(0, 2**32 - 1), height=st.integers(1, 24), width=st.integers(1, 24), refine=st.sampled_from(REFINES)
 )
