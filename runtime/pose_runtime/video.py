@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,11 @@ _BT709 = 1
 _LIMITED_RANGE = 1
 
 
+def _local(path: Path) -> str:
+    """A name that FFmpeg takes for a file's: of `12:30.mp4` it would take `12` for a protocol."""
+    return str(path.absolute())
+
+
 class Video(Source):
     """The first video stream of a file: frames in the order of display, turned upright, with the stream's timestamps.
 
@@ -44,7 +50,7 @@ class Video(Source):
         self.files = (path,)
         self._path = path
         try:
-            self._container: Any = av.open(str(path), metadata_errors="replace")
+            self._container: Any = av.open(_local(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{path}: neither an image nor a video that can be read: {error.strerror}") from error
         try:
@@ -107,7 +113,7 @@ class VideoWriter:
         self._last = -1
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")  # FFmpeg goes by the suffix
         try:
-            self._container: Any = av.open(str(self._part), "w")
+            self._container: Any = av.open(_local(self._part), "w")
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"{path}: cannot write the video: {error.strerror}") from error
 
@@ -143,7 +149,8 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Leave nothing."""
-        self._container.close()
+        with contextlib.suppress(av.FFmpegError, OSError):  # a full disk takes no trailer either
+            self._container.close()
         self._part.unlink(missing_ok=True)
 
     def _open_stream(self, width: int, height: int) -> None:
