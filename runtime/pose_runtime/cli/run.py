@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,6 +52,8 @@ def run(
     reported and skipped; the exit status is 1 then.
     """
     check_device(device)
+    if math.isnan(min_score):  # nobody's score is not below it
+        raise typer.BadParameter("--min-score: got nan, wanted a number")
     loaded = load_bundle(bundle)
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))
