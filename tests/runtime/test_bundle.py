@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 import toy
+from pose_runtime import bundle as bundle_module
 from pose_runtime.bundle import MAX_FILE_BYTES, load_bundle, write_bundle
 from pose_runtime.errors import BundleError
 from pose_runtime.manifest import Manifest
@@ -293,6 +294,21 @@ def test_overwriting_replaces_the_whole_bundle(
     assert write_bundle(good, new, {**toy.FILES, "notes.txt": b"n"}, overwrite=True).manifest.jetpose == "9.9.9"
     assert load_bundle(good).manifest.jetpose == "9.9.9"
     assert [p.name for p in tmp_path.iterdir()] == ["toy.pose"]
+
+
+def test_a_reader_meets_the_old_or_the_new_bundle(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overwritten while it is read, here after the manifest, its other files are gone or others."""
+    parse, times = bundle_module.parse_manifest, []
+
+    def overwrite_first(data: bytes, name: str) -> Manifest:
+        read = parse(data, name)
+        if not times:
+            times.append(name)
+            write_bundle(good, manifest(), {**toy.FILES, "reference.onnx": b"new"}, overwrite=True)
+        return read
+
+    monkeypatch.setattr(bundle_module, "parse_manifest", overwrite_first)
+    assert load_bundle(good).graph_bytes("reference") == b"new"
 
 
 def test_a_bad_manifest_writes_nothing(tmp_path: Path) -> None:
