@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from pose_runtime.errors import PoseError
@@ -53,6 +54,42 @@ def coco_results(image_id: int, poses: Poses) -> list[dict[str, Any]]:
     ]
 
 
+class _Image(msgspec.Struct):
+    id: int
+
+
+class _Annotation(msgspec.Struct):
+    id: int
+    image_id: int
+    category_id: int
+    keypoints: Annotated[list[float], msgspec.Meta(min_length=51, max_length=51)]
+    num_keypoints: int
+    area: float
+    bbox: Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+    iscrowd: int
+
+
+class _Annotations(msgspec.Struct):
+    """What COCO's evaluation reads, and fails on where it is missing."""
+
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[dict[str, Any]]
+
+
+def _checked(annotations: Path | Mapping[str, Any]) -> dict[str, Any]:
+    """COCO's tree, if it is one; raises PoseError."""
+    name = annotations if isinstance(annotations, Path) else "annotations"
+    try:
+        tree = msgspec.json.decode(annotations.read_bytes()) if isinstance(annotations, Path) else dict(annotations)
+        msgspec.convert(tree, _Annotations)
+    except OSError as error:
+        raise PoseError(f"{name}: {error.strerror or error}") from error
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise PoseError(f"{name}: no COCO keypoint annotations: {error}") from error
+    return dict(tree)
+
+
 def coco_ap(
     annotations: Path | Mapping[str, Any], results: Iterable[Mapping[str, Any]], image_ids: Iterable[int] | None = None
 ) -> KeypointAP:
@@ -71,11 +108,11 @@ def coco_ap(
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise PoseError("COCO AP needs pycocotools; pip install 'jetpose[export]'") from error
+    dataset = _checked(annotations)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = COCO(str(annotations)) if isinstance(annotations, Path) else COCO()
-        if isinstance(annotations, Mapping):
-            truth.dataset = dict(annotations)
-            truth.createIndex()
+        truth = COCO()
+        truth.dataset = dataset
+        truth.createIndex()
         people = [dict(result) for result in results]
         unknown = {person["image_id"] for person in people} - set(truth.getImgIds())
         if unknown:

@@ -27,11 +27,13 @@ def check_images(path: Path) -> list[ByteArray]:
     Raises:
         ExportError: nothing there, or a picture that cannot be read; names it.
     """
-    if path.is_dir():
-        try:
+    try:
+        files = None
+        if path.is_dir():
             files = sorted(p for p in path.iterdir() if p.suffix.lower() in _ENDINGS and p.is_file())
-        except OSError as error:
-            raise ExportError(f"{path}: {error.strerror or error}") from error
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror or error}") from error
+    if files is not None:
         if not files:
             raise ExportError(f"{path}: has no pictures ({' '.join(_ENDINGS)})")
         picked = sorted({i * len(files) // FRAMES for i in range(FRAMES)})

@@ -12,9 +12,9 @@ from pose_export import options
 from pose_export.check_images import check_images
 from pose_export.drawn import drawn_frames
 from pose_export.presets import Tree, preset_names
-from pose_export.request import Request, export_file
 from pose_runtime.bundle import Bundle
 from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
 
 app = new_app()
@@ -68,6 +68,13 @@ def export(
         raise typer.BadParameter("give either --onnx FILE or --model NAME")
     if onnx is not None and checkpoint is not None:
         raise typer.BadParameter("--checkpoint goes with --model")
+    try:
+        from pose_export.request import Request, export_file
+
+        if model is not None:
+            from pose_export.model_bundle import export_model  # only here is torch needed
+    except ImportError as error:
+        raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[export]'") from error
     of_input = {"tensor": input_name, "colour": colour, "mean": mean, "std": std, "resize": resize, "pad": pad}
 
     def change(tree: Tree) -> None:
@@ -95,8 +102,6 @@ def export(
     if onnx is not None:
         bundle = export_file(onnx, request)
     else:
-        from pose_export.model_bundle import export_model  # only here is torch needed
-
         bundle = export_model(str(model), checkpoint, request, tell=_tell)
     _report(bundle, drawn=check_path is None)
 

@@ -36,9 +36,9 @@ class Medians(msgspec.Struct, frozen=True, kw_only=True):
 def frames_of(bundle: Bundle, source: str | Path | None) -> list[Frame | ByteArray]:
     """The first frames of a source, or where there is none, those of the bundle's check."""
     if source is None:
-        from pose_runtime.sources.images import read_image
+        from pose_runtime.check import read_frame
 
-        return [read_image(bundle.path / frame.file) for frame in bundle.manifest.check.frames[:MAX_FRAMES]]
+        return [read_frame(bundle, frame.file) for frame in bundle.manifest.check.frames[:MAX_FRAMES]]
     with open_source(source) as opened:
         frames: list[Frame | ByteArray] = [item.frame for item in islice(opened, MAX_FRAMES)]
     if not frames:

@@ -75,8 +75,31 @@ def load_bundle(path: str | Path) -> Bundle:
             a file that is missing, changed, truncated, unlisted, a link or absurdly large.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: {'no folder' if folder.exists() else 'no such folder'}; a bundle is NAME.pose/")
+    while True:
+        before = _identity(folder)
+        try:
+            return _load(folder)
+        except BundleError:
+            if _identity(folder) == before:
+                raise  # else it was overwritten while it was read: read the new one
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder stands at this path now."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _load(folder: Path) -> Bundle:
+    try:
+        if not folder.is_dir():
+            what = "no folder" if folder.exists() else "no such folder"
+            raise BundleError(f"{folder}: {what}; a bundle is NAME.pose/")
+    except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
+        raise BundleError(f"{folder}: {error.strerror or error}") from error
     data = read_file(folder, MANIFEST, MAX_MANIFEST_BYTES)
     manifest = parse_manifest(data, str(folder / MANIFEST))
     for name in walk(folder):

@@ -109,7 +109,10 @@ def read_frame(bundle: Bundle, file: str) -> ByteArray:
     size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))  # PNG: IHDR comes first
     if data[:8] != b"\x89PNG\r\n\x1a\n" or not all(0 < side <= MAX_CHECK_SIDE for side in size):
         raise BundleError(f"{bundle.path / file}: wanted a PNG of 1 to {MAX_CHECK_SIDE} pixels each way")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
     if image is None:
         raise BundleError(f"{bundle.path / file}: cannot be decoded")
     return image.astype(np.uint8, copy=False)

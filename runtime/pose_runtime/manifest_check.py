@@ -70,7 +70,7 @@ def _explain(message: str, data: bytes) -> str:
     where, what = match["where"].replace("`", ""), match["what"].replace("`", "'")
     try:
         tree = msgspec.json.decode(data)
-    except msgspec.MsgspecError:  # such as a number that no float holds
+    except (msgspec.MsgspecError, RecursionError):  # such as a number that no float holds
         return f"{where}: {what}"
     where = _name_entry(where, tree)
     value = tree

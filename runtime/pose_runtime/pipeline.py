@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ Image = ByteArray | Frame
 """uint8 (H, W, 3) in B, G, R order, uint8 (H, W) in grey, or a Frame."""
 
 _MAX_BATCH = 8  # frames or boxes per run of a network that takes any number: more gains nothing and costs memory
+_MAX_VALUES = 1 << 30  # of one network input: a manifest's batch and size could ask for more than there is memory
 _MAX_PLANS = 64  # source sizes remembered
 
 _Pipeline = TypeVar("_Pipeline", bound="Pipeline")
@@ -150,6 +152,7 @@ class Pipeline:
             preprocess(job.frame, job.geometry, colour=spec.colour, mean=spec.mean, std=spec.std, out=out)
         filled = perf_counter()
         self.outputs = self.engine.infer({spec.tensor: tensor})
+        self._check_outputs(len(tensor))
         self._check_finite(len(jobs))
         inferred = perf_counter()
         decoded = [self._decode(i, job) for i, job in enumerate(jobs)]
@@ -158,6 +161,16 @@ class Pipeline:
             last.pre_s + filled - start, last.network_s + inferred - filled, last.decode_s + perf_counter() - inferred
         )
         return decoded
+
+    def _check_outputs(self, batch: int) -> None:
+        """A graph may leave its outputs' shapes open; slicing what is too small would quietly give less."""
+        for output in self.manifest.outputs:
+            shape, channels = self.outputs[output.tensor].shape, output.channels[1]
+            if len(shape) < 2 or shape[0] != batch or shape[1] < channels:
+                raise EngineError(
+                    f"network output {output.tensor!r}: got shape {shape}, wanted a batch of {batch} with at least "
+                    f"{channels} channels"
+                )
 
     def _check_finite(self, rows: int) -> None:
         """Refuse NaN and infinity: they come from a broken graph or overflowing precision, and no pose in them is real.
@@ -168,7 +181,8 @@ class Pipeline:
             array = self.outputs[name][:rows]
             with np.errstate(over="ignore", invalid="ignore"):
                 total = array.sum(dtype=np.float32)
-            if not np.isfinite(total) and not np.isfinite(array).all():
+                good = bool(np.isfinite(total) or np.isfinite(array.astype(np.float32, copy=False)).all())
+            if not good:
                 raise EngineError(
                     f"network output {name!r} has values that are not finite: the graph or its precision is broken"
                 )
@@ -205,7 +219,9 @@ class _InputBuffer:
         """(batch, channels, H, W) in the network's dtype, to be filled; finite values from the start."""
         shape = (batch, self._channels, size_wh[1], size_wh[0])
         if shape not in self._views:
-            count = int(np.prod(shape))
+            count = math.prod(shape)
+            if count > _MAX_VALUES:
+                raise FrameError(f"network input: got {shape}, wanted at most {_MAX_VALUES} values; export it smaller")
             if count > self._memory.size or len(self._views) >= _MAX_PLANS:
                 self._memory = np.zeros(max(count, self._memory.size), self._memory.dtype)
                 self._views.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +29,14 @@ _ENCODERS = ("libx264", "mpeg4")
 _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 _TIME_BASE = Fraction(1, 60000)  # whole ticks for 24, 25, 30, 50, 60 Hz; mpeg4 takes no finer than 1/65535
 _BT709 = 1
+_TEXT = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Titles that are not UTF-8 do not matter; PyAV asked about them until 18."""
 _LIMITED_RANGE = 1
+
+
+def _local(path: Path) -> str:
+    """A name that FFmpeg takes for a file's: of `12:30.mp4` it would take `12` for a protocol."""
+    return str(path.absolute())
 
 
 class Video(Source):
@@ -45,7 +53,7 @@ class Video(Source):
         self._path = path
         _refuse_truncated(path)
         try:
-            self._container: Any = av.open(str(path), metadata_errors="replace")
+            self._container: Any = av.open(_local(path), **_TEXT)
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{path}: neither an image nor a video that can be read: {error.strerror}") from error
         try:
@@ -143,7 +151,7 @@ class VideoWriter:
         self._last = -1
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")  # FFmpeg goes by the suffix
         try:
-            self._container: Any = av.open(str(self._part), "w")
+            self._container: Any = av.open(_local(self._part), "w")
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"{path}: cannot write the video: {error.strerror}") from error
 
@@ -179,7 +187,8 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Leave nothing."""
-        self._container.close()
+        with contextlib.suppress(av.FFmpegError, OSError):  # a full disk takes no trailer either
+            self._container.close()
         self._part.unlink(missing_ok=True)
 
     def _open_stream(self, width: int, height: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,25 @@ def test_an_unknown_image_is_refused() -> None:
     dataset, poses = one_person()
     with pytest.raises(PoseError, match=r"images that the annotations lack: \[8\]"):
         coco_ap(dataset, coco_results(8, poses))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"{", "truncated"),
+        (b"\xff\xfe", "malformed"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "missing required field `images`"),
+        (b'{"images":[],"categories":[],"annotations":[{"id":1}]}', "missing required field `image_id`"),
+    ],
+)
+def test_a_file_that_holds_no_keypoints_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PoseError, match=f"a.json: .*{words}"):
+        coco_ap(path, [])
 
 
 def test_equals_the_reference_on_a_synthetic_set() -> None:

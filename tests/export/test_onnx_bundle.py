@@ -218,8 +218,27 @@ def test_wrong_usage(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--onnx", net, "--checkpoint", net) == 2
     assert run("--onnx", net, "--min-oks", "7") == 2
     assert run("--nonsense") == 2
-    capsys.readouterr()
+
+
+def test_unknown_network(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     assert "no network is called" in refused(capsys, "--model", "nonsense")
+
+
+def test_names_that_the_system_refuses(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a" * 5000
+    assert "File name too long" in refused(capsys, "--onnx", net, "--preset", long, "--out", tmp_path / "x")
+    assert "File name too long" in refused(capsys, "--onnx", net, *SAID, "--check-images", long)
+
+
+@pytest.mark.parametrize(("library", "option"), [("torch", "--model"), ("onnx", "--onnx")])
+def test_a_missing_library_is_one_line(
+    library: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("pose_export.") and name != "pose_export.cli"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    assert f"{library} is missing; pip install 'jetpose[export]'" in refused(capsys, option, "hrnet")
 
 
 def external(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 import toy
+from pose_runtime import bundle as bundle_module
 from pose_runtime.bundle import MAX_FILE_BYTES, load_bundle, write_bundle
 from pose_runtime.errors import BundleError
 from pose_runtime.manifest import Manifest
+from pose_runtime.manifest_check import parse_manifest
 
 Tree = dict[str, Any]
 
@@ -110,6 +112,8 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("decoder|family", "tarot", "$.decoder.family: invalid value 'tarot'"),
     ("decoder|kernel", 4, "$.decoder"),
     ("decoder|kernel", 1001, "$.decoder"),
+    ("decoder|min_score", 1e300, "$.decoder: beta and min_score"),
+    ("decoder|beta", -1e300, "$.decoder: beta and min_score"),
     ("decoder|refine", "best", "$.decoder.refine"),
     ("graphs|reference", ..., "$.graphs: reference is missing"),
     ("graphs|other", {}, "$.graphs"),
@@ -292,6 +296,21 @@ def test_overwriting_replaces_the_whole_bundle(
     assert [p.name for p in tmp_path.iterdir()] == ["toy.pose"]
 
 
+def test_a_reader_meets_the_old_or_the_new_bundle(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overwritten while it is read, here after the manifest, its other files are gone or others."""
+    parse, times = bundle_module.parse_manifest, []
+
+    def overwrite_first(data: bytes, name: str) -> Manifest:
+        read = parse(data, name)
+        if not times:
+            times.append(name)
+            write_bundle(good, manifest(), {**toy.FILES, "reference.onnx": b"new"}, overwrite=True)
+        return read
+
+    monkeypatch.setattr(bundle_module, "parse_manifest", overwrite_first)
+    assert load_bundle(good).graph_bytes("reference") == b"new"
+
+
 def test_a_bad_manifest_writes_nothing(tmp_path: Path) -> None:
     bad = msgspec.structs.replace(manifest(), graphs={})
     with pytest.raises(BundleError, match=r"\$\.graphs: reference is missing"):
@@ -354,3 +373,16 @@ def test_the_bundle_module_loads_no_heavy_library() -> None:
     )
     search = os.pathsep.join(p for p in sys.path if p)
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": search}).returncode == 0
+
+
+def test_deep_nesting_is_one_line_at_every_depth(good: Path) -> None:
+    """Also where the reading that finds the error just fits on the stack and the one that explains it does not."""
+    for depth in (*range(900, 1010), 100_000):
+        data = b'{"version":1,"jetpose":5,"x":' + b"[" * depth + b"]" * depth + b"}"
+        with pytest.raises(BundleError):
+            parse_manifest(data, "manifest.json")
+
+
+def test_a_name_that_is_too_long() -> None:
+    with pytest.raises(BundleError, match="File name too long"):
+        load_bundle("a" * 5000)

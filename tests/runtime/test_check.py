@@ -134,3 +134,14 @@ def test_unknown_engines_and_broken_graphs(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.startswith("pose-check: ")
+
+
+def test_a_picture_that_opencv_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = toy.toy_bundle(tmp_path / "toy.pose")
+
+    def refuse(*_: object) -> None:
+        raise cv2.error("no memory")
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(BundleError, match="cannot be decoded"):
+        read_frame(bundle, "check/0.png")

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from pose_runtime.engines import ENGINES, TensorSpec, open_engine
+from pose_runtime.engines._external import has_external_data
 from pose_runtime.engines.fake import FakeEngine
 from pose_runtime.errors import EngineError
 
@@ -139,3 +140,67 @@ def test_fake() -> None:
         np.testing.assert_array_equal(engine.infer({"x": np.zeros((3, 2), np.float32)})["x"], np.ones((3, 2)))
         with pytest.raises(EngineError, match="wanted float32"):
             engine.infer({"x": np.zeros((3, 3), np.float32)})
+
+
+WEIGHT = np.full((3, 3, 1, 1), 2, np.float32)
+
+
+def outside(tensor: onnx.TensorProto, location: str) -> onnx.TensorProto:
+    """`tensor` with its numbers in a file."""
+    external_data_helper.set_external_data(tensor, location, offset=0, length=36)
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def holding(kind: str, tensor: onnx.TensorProto) -> onnx.ModelProto:
+    """A model with a tensor at one of the places where ONNX has them."""
+    model = onnx.ModelProto()
+    node = model.graph.node.add()
+    if kind == "initializer":
+        model.graph.initializer.append(tensor)
+    elif kind == "constant":
+        node.attribute.add().t.CopyFrom(tensor)
+    elif kind == "list":
+        node.attribute.add().tensors.append(tensor)
+    elif kind == "branch":
+        node.attribute.add().g.initializer.append(tensor)
+    elif kind == "branches":
+        node.attribute.add().graphs.add().node.add().attribute.add().t.CopyFrom(tensor)
+    elif kind == "sparse":
+        model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+    elif kind == "sparse constant":
+        node.attribute.add().sparse_tensor.indices.CopyFrom(tensor)
+    elif kind == "training":
+        model.training_info.add().initialization.initializer.append(tensor)
+    else:
+        model.functions.add().node.add().attribute.add().t.CopyFrom(tensor)
+    return model
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("initializer", "constant", "list", "branch", "branches"),
+        *("sparse", "sparse constant", "training", "function"),
+    ],
+)
+def test_weights_in_other_files_are_refused(kind: str) -> None:
+    """They have no hash in the bundle; ONNX Runtime would take them from the current folder or from anywhere."""
+    inside = numpy_helper.from_array(WEIGHT, "location")
+    good = holding(kind, inside).SerializeToString()
+    bad = holding(kind, outside(inside, "w.bin")).SerializeToString()
+    assert not has_external_data(good)
+    assert has_external_data(bad)
+    with pytest.raises(EngineError, match="other files"):
+        open_engine("onnxruntime", bad)
+    for end in range(0, len(bad), 3):
+        has_external_data(bad[:end])  # ends
+
+
+def test_weights_beside_the_process_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+    monkeypatch.chdir(tmp_path)
+    weight = outside(numpy_helper.from_array(WEIGHT, "w"), "w.bin")
+    graph = model_bytes([helper.make_node("Conv", ["x", "w"], ["y"])], [1, 3, 4, 4], [1, 3, 4, 4], 1, weight)
+    with pytest.raises(EngineError, match="other files"):
+        open_engine("onnxruntime", graph)

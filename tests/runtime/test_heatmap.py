@@ -146,3 +146,8 @@ def test_flip_merge_shifts_as_hrnet() -> None:
     shifted = merge_flipped(maps, mirrored, [1, 0], shift=True)
     np.testing.assert_allclose(shifted[..., 0], maps[..., 0], atol=1e-7)
     np.testing.assert_allclose(shifted[..., 1:], (maps[..., 1:] + maps[..., :-1]) / 2, atol=1e-7)
+
+
+def test_a_blur_too_narrow_to_square_is_none() -> None:
+    maps = blobs(0, 2, 9, 7)
+    np.testing.assert_array_equal(heatmap(maps, blur_sigma=1e-300), heatmap(maps))

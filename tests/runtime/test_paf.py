@@ -344,3 +344,8 @@ def test_goldens(name: str) -> None:
     cases = list(FAMILIES[name](shared("reference")))
     assert cases
     assert [case for case in cases if not case.passed] == []
+
+
+def test_min_parts_beyond_int32() -> None:
+    with pytest.raises(DecodeError, match="min_parts: got 2147483648"):
+        paf(np.zeros((19, 4, 4)), np.zeros((38, 4, 4)), profile="openpose", min_parts=1 << 31)

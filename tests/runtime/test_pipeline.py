@@ -225,6 +225,28 @@ def test_refuses_outputs_that_do_not_fit(tensor: str, channels: tuple[int, int],
         Pipeline(tiny.replaced(of, outputs=outputs), engine)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 12, 16), (2, 2, 12, 16), (4, 3, 12, 16), (6,), ()])
+def test_refuses_outputs_that_are_too_small(shape: tuple[int, ...]) -> None:
+    """A graph may leave its outputs' shapes open; here for two frames at once."""
+    of = tiny.make_manifest(batch=0)
+    engine = tiny.fake_engine(of, lambda _: {"maps": np.ones(shape, np.float32)})
+    with Pipeline(of, engine) as pipeline, pytest.raises(EngineError, match="at least 3 channels"):
+        pipeline([tiny.frame(), tiny.frame()])
+
+
+def test_refuses_doubles_beyond_float32() -> None:
+    of = tiny.make_manifest()
+    engine = tiny.fake_engine(of, lambda _: {"maps": np.full((1, 3, 12, 16), 1e300)})
+    with Pipeline(of, engine) as pipeline, pytest.raises(EngineError, match="not finite"):
+        pipeline(tiny.frame())
+
+
+def test_refuses_an_absurd_batch() -> None:
+    of = tiny.make_manifest(size_wh=(8192, 8192), batch=1024)
+    with Pipeline(of, tiny.fake_engine(of, dict)) as pipeline, pytest.raises(FrameError, match="1024, 3, 8192, 8192"):
+        pipeline(tiny.frame())
+
+
 def test_from_a_folder(tmp_path: Path) -> None:
     tiny.write(tmp_path / "tiny.pose")
     image = tiny.frame((20, 30), None, None)

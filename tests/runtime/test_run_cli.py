@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -256,3 +257,45 @@ def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert out == ""
     assert "a.jpg: bad" in err
     assert "5 people, 2.0 frames/s" in err
+
+
+def test_a_score_that_is_no_number(work: Path) -> None:
+    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--min-score", "nan")
+    assert done.returncode == 2
+    assert "wanted a number" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_streams(work: Path, tmp_path: Path, closed: int) -> None:
+    """Files opened later would get their numbers, and whatever else prints would land in them."""
+    options = ("--bundle", work / "tiny.pose", "--source", work / "in", "--json", tmp_path / "out.jsonl")
+    done = command("run", *options, preexec_fn=lambda: os.close(closed))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == ("" if closed == 2 else "pose-run: standard output is closed; send it to /dev/null instead\n")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no Xvfb")
+def test_show_on_a_display(work: Path) -> None:
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24"], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    try:
+        with os.fdopen(read) as answer:
+            display = f":{answer.readline().strip()}"
+        code = "import sys; from pose_runtime.cli.run import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--bundle", work / "tiny.pose", "--source", work / "in", "--show"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | {"PYTHONPATH": RUNTIME, "DISPLAY": display},
+        )
+    finally:
+        server.terminate()
+        server.wait()
+    assert done.returncode == 0, done.stderr
+    assert "3 frames, 2 people" in done.stderr

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import pose_runtime
 import tiny
 from pose_runtime.errors import SinkError
 from pose_runtime.frame import Frame
@@ -271,3 +274,46 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":4711")
     with pytest.raises(SinkError, match="does not answer"):
         Window()
+
+
+def test_a_full_disk_leaves_no_video(tmp_path: Path) -> None:
+    """In a process of its own, whose files may not grow: FFmpeg then fails again when it is closed."""
+    pytest.importorskip("av")
+    code = """
+import resource, signal, sys
+import numpy as np
+from pathlib import Path
+from pose_runtime.errors import SinkError
+from pose_runtime.video import VideoWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+writer = VideoWriter(Path(sys.argv[1]), 25)
+try:
+    for i in range(40):
+        writer.write(np.random.default_rng(i).integers(0, 255, (96, 128, 3), np.uint8), i, None)
+    writer.close()
+except SinkError as error:
+    writer.abandon()
+    print(error)
+"""
+    environment = {"PYTHONPATH": str(Path(pose_runtime.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out.mp4")], capture_output=True, text=True, env=environment
+    )
+    assert "out.mp4: cannot write the video: File too large" in done.stdout, done.stderr
+    assert names_in(tmp_path) == []
+
+
+def test_closing_the_window_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    visible = [1.0, 0.0]
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    for name in ("namedWindow", "imshow", "destroyAllWindows"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: visible.pop(0))
+    with Window() as window:
+        window.write(item(), ONE)
+        assert not window.finished
+        window.write(item(), ONE)
+        assert window.finished

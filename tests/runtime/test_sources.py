@@ -256,3 +256,33 @@ def test_truncated_containers(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r"short\.avi: the video is truncated: got 16 bytes, wanted at least 1008"):
         open_source(path)
+
+
+def test_a_jpeg_that_is_two(tmp_path: Path) -> None:
+    """A marker without a length, read as one with: this reader would see a small image and libjpeg a huge one."""
+    small = encoded(".jpg")
+    at = small.index(b"\xff\xc0")
+    huge = bytearray(small)
+    struct.pack_into(">HH", huge, at + 5, 30000, 30000)
+    header = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 8, 8, 3) + bytes(9)
+    comment = b"\xff\xfe" + struct.pack(">H", 65000) + bytes(64998)
+    rest = 0xFFFE - len(comment)  # bytes that the wrong reading still skips
+    hidden = b"\xff\xfe" + struct.pack(">H", rest - 2 + len(header)) + bytes(rest - 4) + header
+    for marker in (b"\xff\x01", b"\xff\xd0", b"\xff\x00"):
+        with pytest.raises(SourceError, match="marker"):
+            all_of(put(tmp_path / "a.jpg", small[:2] + marker + comment + hidden + huge[2:]))
+
+
+def test_a_name_that_is_too_long() -> None:
+    with pytest.raises(SourceError, match="File name too long"):
+        all_of("a" * 5000)
+
+
+def test_a_video_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg would take what stands before the colon for a protocol."""
+    writer = pytest.importorskip("pose_runtime.video").VideoWriter
+    monkeypatch.chdir(tmp_path)
+    video = writer(Path("12:30.mp4"), 25.0)
+    video.write(np.zeros((48, 64, 3), np.uint8), 0, None)
+    video.close()
+    assert len(all_of("12:30.mp4")) == 1

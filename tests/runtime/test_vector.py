@@ -103,3 +103,9 @@ def test_refuses():
     for torso, sigma in (((0, 2), 1.0), ((-1, 0), 1.0), ((0, 1), 0.0), ((0, 1), NAN)):
         with pytest.raises(DecodeError):
             cascade_boxes(np.zeros((1, 2, 3)), torso=torso, sigma=sigma)
+
+
+def test_decoder_takes_a_row_of_values_only() -> None:
+    decoder = VectorDecoder(origin="corner", grid="corner")
+    with pytest.raises(DecodeError, match=r"got shape \(2, 3\), wanted \(2K,\)"):
+        decoder({"vector": [np.zeros((2, 3), np.float32)]}, (8, 8))

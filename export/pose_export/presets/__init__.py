@@ -111,7 +111,11 @@ def read_tree(name: str) -> Tree:
 
 
 def _read_own(path: Path) -> bytes:
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        raise ExportError(f"preset {path}: {error.strerror or error}") from error
+    if not exists:
         close = difflib.get_close_matches(str(path), preset_names(), 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ExportError(f"preset {path}: no such file; {hint}shipped: {', '.join(preset_names())}")

@@ -60,6 +60,10 @@ def print_error(error: PoseError) -> None:
 def run_app(app: typer.Typer) -> NoReturn:
     """Run a command line as the module's docstring says, and exit."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller; a file opened next would take their place
+        if sys.stderr is not None:
+            print_error(PoseError("standard output is closed; send it to /dev/null instead"))
+        sys.exit(1)
     try:
         try:
             app()

@@ -54,6 +54,8 @@ def run(
     if math.isnan(min_score):
         raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
     check_device(device)
+    if math.isnan(min_score):  # nobody's score is not below it
+        raise typer.BadParameter("--min-score: got nan, wanted a number")
     loaded = load_bundle(bundle)
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))

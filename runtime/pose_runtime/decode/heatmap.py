@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -19,6 +18,7 @@ Refine = Literal["none", "quarter", "quarter_axis", "quarter_low", "second_max",
 _REFINE: dict[str, int] = {name: i for i, name in enumerate(get_args(Refine))}  # in the order of the native enum
 _MAX_TAPS = 65
 MAX_BLUR_SIGMA = 8
+_MOST = 1e6  # of beta and min_score either way: far beyond use, and in float32 still a number
 
 # OpenCV's getGaussianKernel with sigma 0 uses these for small sizes.
 _FIXED_KERNELS = {
@@ -39,7 +39,7 @@ def gaussian_kernel(taps: int, sigma: float = 0.0) -> FloatArray:
     """
     if taps < 1 or taps % 2 == 0 or taps > _MAX_TAPS:
         raise DecodeError(f"blur kernel: got {taps} taps, wanted an odd number from 1 to {_MAX_TAPS}")
-    if sigma <= 0 and taps in _FIXED_KERNELS:
+    if taps == 1 or (sigma <= 0 and taps in _FIXED_KERNELS):
         return np.array(_FIXED_KERNELS[taps], np.float32)
     if sigma <= 0:
         sigma = 0.3 * ((taps - 1) / 2 - 1) + 0.8
@@ -124,8 +124,10 @@ class HeatmapDecoder(
         gaussian_kernel(self.kernel)  # raises where the size is none
         if not 0 <= self.blur_sigma <= MAX_BLUR_SIGMA:
             raise DecodeError(f"blur_sigma: got {self.blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
-        if not (math.isfinite(self.beta) and math.isfinite(self.min_score)):
-            raise DecodeError(f"beta and min_score: got {self.beta} and {self.min_score}, wanted finite numbers")
+        if not (abs(self.beta) <= _MOST and abs(self.min_score) <= _MOST):
+            raise DecodeError(
+                f"beta and min_score: got {self.beta} and {self.min_score}, wanted {-_MOST:g} to {_MOST:g}"
+            )
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
         """Outputs by role, one image; keypoints in network-input pixels."""

@@ -65,7 +65,7 @@ class OffsetDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     radius: Annotated[float, Meta(gt=0)]
     logits: bool
-    min_score: float
+    min_score: Annotated[float, Meta(ge=-1e6, le=1e6)]
     grid: Grid
 
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:

@@ -187,6 +187,7 @@ def _check(o: _Options) -> None:
     _within("peak_threshold", o.peak_threshold, 0, 1e6)
     _within("limb_threshold", o.limb_threshold, -1e6, 1e6)
     _within("min_score", o.min_score, -1e6, 1e6)
+    _within("min_parts", o.min_parts, 0, _MAX_PARTS)
     _within("window", o.window, 1, _MAX_WINDOW)
     if not 1 <= len(o.limbs) <= _MAX_PARTS:
         raise DecodeError(f"limbs: got {len(o.limbs)}, wanted 1 to {_MAX_PARTS}")

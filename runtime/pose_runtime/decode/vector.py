@@ -81,8 +81,8 @@ class VectorDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
         """The person in one network input, in input pixels; nobody where no value is finite."""
         values = only(outputs, "vector")
-        if values.size == 0 or values.size % 2:
-            raise DecodeError(f"vector: got {values.size} values, wanted x and y of each keypoint")
+        if values.ndim != 1 or values.size == 0 or values.size % 2:
+            raise DecodeError(f"vector: got shape {values.shape}, wanted (2K,): x and y of each keypoint")
         first, less = (-0.5 if self.grid == "centre" else 0.0), int(self.grid == "aligned")
         width, height = input_wh[0] - less, input_wh[1] - less
         box = [[first + width / 2, first + height / 2, width, height]]

@@ -6,6 +6,7 @@ import importlib
 import re
 
 from pose_runtime.engines._base import Engine, TensorSpec
+from pose_runtime.engines._external import has_external_data
 from pose_runtime.errors import EngineError
 
 __all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
@@ -36,6 +37,8 @@ def open_engine(name: str, graph: bytes, *, device: str = "auto", threads: int |
     check_device(device)
     if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise EngineError(f"threads: got {threads}, wanted 1 to {_MAX_THREADS}")
+    if has_external_data(graph):
+        raise EngineError("graph: has weights in other files; keep all in one ONNX file")
     try:
         module = importlib.import_module(f"pose_runtime.engines.{name}")
     except ImportError as error:

@@ -34,6 +34,13 @@ def open_save(path: Path, source: Source) -> Sink:
     Raises:
         SinkError: the path does not suit the source, cannot be written, or is one of the source's files.
     """
+    try:
+        return _open(path, source)
+    except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
+        raise SinkError(f"{path}: cannot write it: {error.strerror or error}") from error
+
+
+def _open(path: Path, source: Source) -> Sink:
     suffix = path.suffix.lower()
     if path.is_dir():
         return ImageFolder(path, source)

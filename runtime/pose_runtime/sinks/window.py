@@ -21,7 +21,7 @@ _KEYS = {ord("q"), 27}  # 27 is Escape
 
 
 class Window(Sink):
-    """Shows the newest frame; q or Escape ends the run.
+    """Shows the newest frame; q, Escape or closing it ends the run.
 
     Raises:
         SinkError: no display answers. A child process tries it first: without one, OpenCV's window code aborts.
@@ -43,8 +43,16 @@ class Window(Sink):
         image = to_bgr(item.frame)
         draw(image, poses)
         cv2.imshow(_TITLE, image)
-        self.finished = cv2.waitKey(1) & 0xFF in _KEYS
+        self.finished = cv2.waitKey(1) & 0xFF in _KEYS or not _is_open()
 
     def close(self) -> None:
         """Close the window."""
         cv2.destroyAllWindows()  # it may be gone already
+
+
+def _is_open() -> bool:
+    """Whether the viewer left the window open; the next `imshow` would open it again."""
+    try:
+        return cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # OpenCV's Qt code, once there is none left
+        return False

@@ -29,15 +29,21 @@ def open_source(name: str | os.PathLike[str], *, on_bad: Callable[[SourceError],
     Raises:
         SourceError: nothing there, or it can be read neither as an image nor as a video.
     """
+    try:
+        return _open(Path(name), on_bad)
+    except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
+        raise SourceError(f"{name}: cannot read it: {error.strerror or error}") from error
+
+
+def _open(path: Path, on_bad: Callable[[SourceError], None] | None) -> Source:
     from pose_runtime.sources import images  # OpenCV, which `import pose_runtime` shall not load
 
-    path = Path(name)
     if path.is_dir():
         return images.Images(images.in_folder(path), on_bad)
-    if not path.exists() and any(c in str(name) for c in "*?["):
-        found = [Path(match) for match in glob.glob(str(name), recursive=True) if Path(match).is_file()]  # noqa: PTH207
+    if not path.exists() and any(c in str(path) for c in "*?["):
+        found = [Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()]  # noqa: PTH207
         if not found:
-            raise SourceError(f"{name}: no file matches this pattern")
+            raise SourceError(f"{path}: no file matches this pattern")
         return images.Images(sorted(found, key=images.natural), on_bad)
     if _is_still(path):
         return images.Images([path])

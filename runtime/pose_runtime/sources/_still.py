@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG: SOF0-15 less DHT, JPG, DAC
 
+_NO_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))  # JPEG: stuffing, TEM, RST0-7, SOI, EOI
+
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     """ITU-T T.81, annex B: segments up to the frame header; the end marker must follow."""
@@ -22,6 +24,8 @@ def _jpeg(data: bytes) -> tuple[int, int]:
         lead, marker, length = struct.unpack_from(">BBH", data, at)
         if lead != 0xFF:
             raise ValueError("it is damaged: a JPEG segment does not start where it should")
+        if marker in _NO_LENGTH:  # decoders go on differently here: what follows could be two images in one
+            raise ValueError("it is damaged: a JPEG marker stands where a segment should")
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 5)
             if data.find(b"\xff\xd9", at) < 0:
