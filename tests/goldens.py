@@ -4,6 +4,7 @@
 
 Prints one line per family and exits 1 if a case fails or no golden is found. A family is a function in
 `tests/families/` that takes DIR and yields one Case per golden case; a family without files in DIR is left out.
+DIR may also hold the folder that is laid out so.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Case:
 
 Family = Callable[[Path], Iterable[Case]]
 
+GROUPS = ("hrnet", "losses", "paf")  # folders of a reference folder that families read
+
 
 def load_script(path: Path) -> ModuleType:
     """A golden folder's own generator, such as `gen_ae_cases.py`, as a module."""
@@ -45,6 +48,15 @@ def load_script(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def reference_root(folder: Path) -> Path:
+    """The folder that holds the groups: the given one, or the first of its own folders that does."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    for root in (folder, *inside):
+        if any((root / group).is_dir() for group in GROUPS):
+            return root
+    return folder
 
 
 def families() -> dict[str, Family]:
@@ -58,6 +70,7 @@ def families() -> dict[str, Family]:
 def run(folder: Path, wanted: str = "") -> tuple[int, int]:
     """Run all families whose name contains `wanted`; returns how many cases passed and how many there were."""
     passed = total = 0
+    folder = reference_root(folder)
     for name, family in families().items():
         if wanted not in name:
             continue

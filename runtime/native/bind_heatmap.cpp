@@ -24,6 +24,7 @@ void decode(Array<const float, 4> maps, Array<float, 3> out, int refine, float b
   copy_weights(blur, p.blur, p.blur_taps);
   copy_weights(kernel, p.kernel, p.kernel_taps);
   require(p.width > 0 && p.height > 0, "heatmap: empty maps");
+  require((i64)p.width * p.height < 1ll << 31, "heatmap: maps too large");
   float* memory = scratch<float>(heatmap::scratch_size(p));
   const std::size_t stride = (std::size_t)p.width * p.height;
   const float* from = maps.data();

@@ -1,4 +1,4 @@
-"""The builds for two instruction sets give the same bits, and decoders run in several Python threads at once."""
+"""The builds for two instruction sets give the same bits; decoders run in several threads and on read-only arrays."""
 
 from __future__ import annotations
 
@@ -144,3 +144,13 @@ def test_decoders_run_in_threads() -> None:
     with ThreadPoolExecutor(6) as pool:
         for at, got in zip((at for at, _ in order), pool.map(lambda job: job[1](), order), strict=True):
             assert_same_bits(got, want[at])
+
+
+def test_read_only_arrays_are_decoded() -> None:
+    heat, tags = embedding_scene(2, 40, 1.0)
+    maps, fields = paf_scene("trt_pose", 2, 20, 16)
+    want = [*embedding(heat, tags[..., None]), *paf_parts(maps, fields, profile="trt_pose")[:4], heatmap(heat[None])]
+    for array in (heat, tags, maps, fields):
+        array.flags.writeable = False
+    got = [*embedding(heat, tags[..., None]), *paf_parts(maps, fields, profile="trt_pose")[:4], heatmap(heat[None])]
+    assert_same_bits(got, want)
