@@ -286,3 +286,17 @@ def test_a_video_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     video.write(np.zeros((48, 64, 3), np.uint8), 0, None)
     video.close()
     assert len(all_of("12:30.mp4")) == 1
+
+
+def test_a_title_that_is_not_utf8(tmp_path: Path) -> None:
+    """PyAV asks what to do with one in other ways from version to version."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "ABCD"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    path.write_bytes(path.read_bytes().replace(b"ABCD", b"A\xff\xfeD"))
+    assert len(all_of(path)) == 1
