@@ -40,3 +40,19 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
     """Write it."""
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def maps_net(image: str, size_hw: tuple[int, int], stride: int, channels: dict[str, int]) -> onnx.ModelProto:
+    """One strided convolution per named output, as a published graph names them; input (1, 3, H, W) `image`."""
+    random = np.random.default_rng(6)
+    height, width = size_hw
+    nodes, values, weights = [], [], []
+    for name, count in channels.items():
+        weight = random.normal(0, 0.02, (count, 3, stride, stride)).astype(np.float32)
+        weights.append(numpy_helper.from_array(weight, f"{name}.w"))
+        nodes.append(helper.make_node("Conv", [image, f"{name}.w"], [name], strides=[stride] * 2))
+        shape = [1, count, height // stride, width // stride]
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    inputs = [helper.make_tensor_value_info(image, TensorProto.FLOAT, [1, 3, height, width])]
+    graph = helper.make_graph(nodes, "maps", inputs, values, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

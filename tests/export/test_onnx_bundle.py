@@ -21,7 +21,7 @@ from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Letterbox, ShortSide
 from pose_runtime.pipeline import open_pipeline
 from shared import shared
-from tiny_onnx import heatmap_net, save
+from tiny_onnx import heatmap_net, maps_net, save
 
 SAID = (  # everything that a preset would say
     "--skeleton=flic11", "--colour=rgb", "--mean=0", "--std=255", "--resize=stretch", "--output=heatmaps=maps0:0-10",
@@ -60,6 +60,35 @@ def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def net(tmp_path: Path) -> Path:
     return save(heatmap_net(channels=11), tmp_path / "net.onnx")
+
+
+LIGHTWEIGHT = {  # outputs of the published ONNX, in its order
+    "stage_0_output_1_heatmaps": 19, "stage_0_output_0_pafs": 38,
+    "stage_1_output_1_heatmaps": 19, "stage_1_output_0_pafs": 38,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "net", "wanted"),
+    [
+        (
+            "lightweight-openpose",
+            maps_net("data", (256, 456), 8, LIGHTWEIGHT),
+            [("stage_1_output_1_heatmaps", "heatmaps", (0, 18)), ("stage_1_output_0_pafs", "pafs", (0, 38))],
+        ),
+        (
+            "trt-pose",
+            maps_net("input_0", (224, 224), 4, {"cmap": 18, "paf": 42}),
+            [("cmap", "heatmaps", (0, 18)), ("paf", "pafs", (0, 42))],
+        ),
+    ],
+)
+def test_presets_take_graphs_as_published(preset: str, net: onnx.ModelProto, wanted: list, tmp_path: Path) -> None:
+    assert run("--onnx", save(net, tmp_path / "net.onnx"), "--preset", preset, "--out", tmp_path / "a.pose") == 0
+    bundle = load_bundle(tmp_path / "a.pose")
+    assert [(o.tensor, o.role, o.channels) for o in bundle.manifest.outputs] == wanted
+    with open_pipeline(bundle) as pipeline:
+        assert pipeline(np.zeros((480, 640, 3), np.uint8)).skeleton.name == bundle.manifest.skeleton.name
 
 
 def test_options_alone_make_a_bundle(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
