@@ -12,6 +12,7 @@ A limb is (part a, part b, channel of the field's x, channel of its y).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -96,6 +97,9 @@ class _Options(NamedTuple):
     max_peaks: int
     max_people: int
 
+    def __hash__(self) -> int:
+        return hash(self[3:])  # of the numbers: they tell options apart, and hashing the limbs costs as much as a limb
+
 
 class _Published(NamedTuple):
     limbs: tuple[Limb, ...]
@@ -171,6 +175,26 @@ class _Arrays:
         )  # fmt: skip
 
 
+class _Kept(threading.local):
+    """Each thread's arrays of the shapes it has used, so that a frame loop allocates none."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[int, ...], _Arrays] = {}
+
+    def get(self, o: _Options) -> _Arrays:
+        key = (o.parts, o.max_peaks, len(o.limbs), o.max_people)
+        arrays = self.arrays.get(key)
+        if arrays is None:
+            _check(o)
+            if len(self.arrays) >= 8:
+                self.arrays.clear()
+            arrays = self.arrays[key] = _Arrays(o)
+        return arrays
+
+
+_KEPT = _Kept()
+
+
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise DecodeError(f"{name}: got {value}, wanted {low} to {high}")
@@ -241,8 +265,10 @@ def _decode(
     upsample: int,
     crop: tuple[int, int, int, int],
     size_wh: tuple[int, int],
+    arrays: _Arrays,
     graph: FloatArray | None = None,
-) -> _Arrays:
+) -> None:
+    """Fill `arrays` and, where given, `graph`."""
     heat = as_maps("heatmaps", heatmaps, (None, None, None))
     map_hw = (heat.shape[1], heat.shape[2])
     fields = as_maps("pafs", pafs, (None, *map_hw))
@@ -254,9 +280,7 @@ def _decode(
         raise DecodeError(f"heatmaps: got {heat.shape[0]} maps, wanted one for each of {o.parts} parts")
     if fields.shape[0] <= last_channel:
         raise DecodeError(f"pafs: got {fields.shape[0]} channels, the limbs name channel {last_channel}")
-    arrays = _Arrays(o)
     native.paf(params, sampling.native, heat, fields, limbs, *arrays.all, graph)
-    return arrays
 
 
 def _published(profile: str) -> _Published:
@@ -275,7 +299,9 @@ _PUBLISHED_PARTS = {name: _parts_of(published.limbs) for name, published in _PUB
 def _options(profile: str, given: Mapping[str, Any]) -> tuple[_Options, int]:
     """The options with the profile's published values where None is given, and the ratio of enlarging."""
     published = _published(profile)
-    chosen = {name: given[name] for name in _Published._fields if given[name] is not None}
+    chosen = {name: value for name in _Published._fields if (value := given[name]) is not None}
+    if not chosen and given["parts"] is None:
+        return _DEFAULTS[profile]
     parts = _PUBLISHED_PARTS[profile]
     if "limbs" in chosen:
         chosen["limbs"] = limbs = tuple(tuple(int(n) for n in limb) for limb in chosen["limbs"])
@@ -286,7 +312,14 @@ def _options(profile: str, given: Mapping[str, Any]) -> tuple[_Options, int]:
     if chosen:
         published = published._replace(**chosen)
     parts = parts if given["parts"] is None else given["parts"]
-    return _Options(profile, published.limbs, published.matching_only, parts, *published[3:]), published.upsample
+    return _chosen(profile, published, parts)
+
+
+def _chosen(profile: str, p: _Published, parts: int) -> tuple[_Options, int]:
+    return _Options(profile, p.limbs, p.matching_only, parts, *p[3:]), p.upsample
+
+
+_DEFAULTS = {name: _chosen(name, p, _PUBLISHED_PARTS[name]) for name, p in _PUBLISHED.items()}
 
 
 def paf(
@@ -349,7 +382,8 @@ def paf(
         DecodeError: arrays or options that do not fit together.
     """
     options, ratio = _options(profile, locals())
-    out = _decode(heatmaps, pafs, options, ratio, crop, size_wh or (0, 0))
+    out = _KEPT.get(options)
+    _decode(heatmaps, pafs, options, ratio, crop, size_wh or (0, 0), out)
     n = int(out.total[0])
     return out.keypoints[:n].copy(), out.scores[:n].copy()
 
@@ -371,7 +405,8 @@ def paf_parts(
     optimal = profile == "trt_pose"
     _check(o)
     graph = np.zeros((len(o.limbs), o.max_peaks, o.max_peaks), np.float32) if optimal else None
-    out = _decode(heatmaps, pafs, o, ratio, crop, size_wh or (0, 0), graph)
+    out = _Arrays(o)
+    _decode(heatmaps, pafs, o, ratio, crop, size_wh or (0, 0), out, graph)
     points, cells, searched, counts, pairs, limb_scores, limb_counts, ids, sums, sizes = out.all[:10]
     n = int(out.total[0])
     return PafParts(
@@ -456,7 +491,9 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
         """The people of one image, in pixels of a network input of input_wh."""
         heat = only(outputs, "heatmaps")
-        out = _decode(heat, only(outputs, "pafs"), self._options(), self.upsample, (0, 0, 0, 0), (0, 0))
+        options = self._options()
+        out = _KEPT.get(options)
+        _decode(heat, only(outputs, "pafs"), options, self.upsample, (0, 0, 0, 0), (0, 0), out)
         n = int(out.total[0])
         keypoints = out.keypoints[:n].copy()
         decoded_wh = (heat.shape[-1] * self.upsample, heat.shape[-2] * self.upsample)
