@@ -237,8 +237,7 @@ def test_topologies_name_every_channel_once(limbs: Any, channels: int, parts: in
 
 
 def decoder(profile: str, **changes: Any) -> PafDecoder:
-    values = options_of(profile, parts=18, grid="corner", **changes)
-    return PafDecoder(profile=profile, **values)
+    return PafDecoder(**options_of(profile, grid="corner", **changes))
 
 
 @pytest.mark.parametrize("profile", PROFILES)

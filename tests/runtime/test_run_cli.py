@@ -259,12 +259,6 @@ def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "5 people, 2.0 frames/s" in err
 
 
-def test_a_score_that_is_no_number(work: Path) -> None:
-    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--min-score", "nan")
-    assert done.returncode == 2
-    assert "wanted a number" in done.stderr
-
-
 @pytest.mark.parametrize("closed", [1, 2])
 def test_closed_streams(work: Path, tmp_path: Path, closed: int) -> None:
     """Files opened later would get their numbers, and whatever else prints would land in them."""

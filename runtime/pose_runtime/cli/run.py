@@ -51,11 +51,9 @@ def run(
     Existing results are overwritten, files of the source never. Images of a folder or pattern that cannot be read are
     reported and skipped; the exit status is 1 then.
     """
-    if math.isnan(min_score):
+    if math.isnan(min_score):  # nobody's score would be below it
         raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
     check_device(device)
-    if math.isnan(min_score):  # nobody's score is not below it
-        raise typer.BadParameter("--min-score: got nan, wanted a number")
     loaded = load_bundle(bundle)
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))

@@ -86,6 +86,7 @@ class _Options(NamedTuple):
     limbs: tuple[Limb, ...]
     matching_only: tuple[int, ...]
     parts: int
+    upsample: int
     peak_threshold: float
     limb_threshold: float
     samples: int
@@ -101,27 +102,15 @@ class _Options(NamedTuple):
         return hash(self[3:])  # of the numbers: they tell options apart, and hashing the limbs costs as much as a limb
 
 
-class _Published(NamedTuple):
-    limbs: tuple[Limb, ...]
-    matching_only: tuple[int, ...]
-    upsample: int
-    peak_threshold: float
-    limb_threshold: float
-    samples: int
-    min_hits: int
-    min_distance: float
-    window: int
-    min_parts: int
-    min_score: float
-    max_peaks: int
-    max_people: int
-
-
+_CHOICES = _Options._fields[1:]
 _PUBLISHED = {
-    "openpose": _Published(COCO18_LIMBS, (17, 18), 8, 0.1, 0.05, 10, 9, 0, 1, 4, 0.4, 128, 128),
-    "lightweight": _Published(COCO18_LIMBS, (17, 18), 4, 0.1, 0.05, 10, 9, 6, 1, 3, 0.2, 128, 128),
-    "trt_pose": _Published(TRT_POSE_LIMBS, (), 1, 0.1, 0.1, 7, 0, 0, 5, 1, 0, 100, 100),
-    "tf_pose": _Published(COCO18_LIMBS, (17, 18), 4, 0.05, 0.05, 10, 7, 0, 1, 4, 0.3, 128, 128),
+    o.profile: o
+    for o in (
+        _Options("openpose", COCO18_LIMBS, (17, 18), 18, 8, 0.1, 0.05, 10, 9, 0, 1, 4, 0.4, 128, 128),
+        _Options("lightweight", COCO18_LIMBS, (17, 18), 18, 4, 0.1, 0.05, 10, 9, 6, 1, 3, 0.2, 128, 128),
+        _Options("trt_pose", TRT_POSE_LIMBS, (), 18, 1, 0.1, 0.1, 7, 0, 0, 5, 1, 0, 100, 100),
+        _Options("tf_pose", COCO18_LIMBS, (17, 18), 18, 4, 0.05, 0.05, 10, 7, 0, 1, 4, 0.3, 128, 128),
+    )
 }
 
 
@@ -262,7 +251,6 @@ def _decode(
     heatmaps: ArrayLike,
     pafs: ArrayLike,
     o: _Options,
-    upsample: int,
     crop: tuple[int, int, int, int],
     size_wh: tuple[int, int],
     arrays: _Arrays,
@@ -274,7 +262,7 @@ def _decode(
     fields = as_maps("pafs", pafs, (None, *map_hw))
     if max(map_hw) > _MAX_CELLS:
         raise DecodeError(f"heatmaps: got {map_hw[1]} x {map_hw[0]} cells, wanted at most {_MAX_CELLS} each way")
-    sampling = _sampling(o.profile, map_hw, upsample, crop, size_wh)
+    sampling = _sampling(o.profile, map_hw, o.upsample, crop, size_wh)
     params, limbs, last_channel = _prepared(o, sampling.size_wh)
     if heat.shape[0] < o.parts:
         raise DecodeError(f"heatmaps: got {heat.shape[0]} maps, wanted one for each of {o.parts} parts")
@@ -283,43 +271,23 @@ def _decode(
     native.paf(params, sampling.native, heat, fields, limbs, *arrays.all, graph)
 
 
-def _published(profile: str) -> _Published:
+def _published(profile: str) -> _Options:
     if profile not in _PUBLISHED:
         raise DecodeError(f"profile: got {profile!r}, wanted one of {', '.join(_PUBLISHED)}")
     return _PUBLISHED[profile]
 
 
-def _parts_of(limbs: Sequence[Sequence[int]]) -> int:
-    return 1 + max((max(limb[:2], default=0) for limb in limbs), default=0)
-
-
-_PUBLISHED_PARTS = {name: _parts_of(published.limbs) for name, published in _PUBLISHED.items()}
-
-
-def _options(profile: str, given: Mapping[str, Any]) -> tuple[_Options, int]:
-    """The options with the profile's published values where None is given, and the ratio of enlarging."""
+def _options(profile: str, given: Mapping[str, Any]) -> _Options:
+    """The options with the profile's published values where None is given."""
     published = _published(profile)
-    chosen = {name: value for name in _Published._fields if (value := given[name]) is not None}
-    if not chosen and given["parts"] is None:
-        return _DEFAULTS[profile]
-    parts = _PUBLISHED_PARTS[profile]
+    chosen = {name: value for name in _CHOICES if (value := given[name]) is not None}
     if "limbs" in chosen:
         chosen["limbs"] = limbs = tuple(tuple(int(n) for n in limb) for limb in chosen["limbs"])
         chosen.setdefault("matching_only", ())
-        parts = _parts_of(limbs)
+        chosen.setdefault("parts", 1 + max((max(limb[:2], default=0) for limb in limbs), default=0))
     if "matching_only" in chosen:
         chosen["matching_only"] = tuple(chosen["matching_only"])
-    if chosen:
-        published = published._replace(**chosen)
-    parts = parts if given["parts"] is None else given["parts"]
-    return _chosen(profile, published, parts)
-
-
-def _chosen(profile: str, p: _Published, parts: int) -> tuple[_Options, int]:
-    return _Options(profile, p.limbs, p.matching_only, parts, *p[3:]), p.upsample
-
-
-_DEFAULTS = {name: _chosen(name, p, _PUBLISHED_PARTS[name]) for name, p in _PUBLISHED.items()}
+    return published._replace(**chosen) if chosen else published
 
 
 def paf(
@@ -381,9 +349,9 @@ def paf(
     Raises:
         DecodeError: arrays or options that do not fit together.
     """
-    options, ratio = _options(profile, locals())
+    options = _options(profile, locals())
     out = _KEPT.get(options)
-    _decode(heatmaps, pafs, options, ratio, crop, size_wh or (0, 0), out)
+    _decode(heatmaps, pafs, options, crop, size_wh or (0, 0), out)
     n = int(out.total[0])
     return out.keypoints[:n].copy(), out.scores[:n].copy()
 
@@ -398,15 +366,15 @@ def paf_parts(
     **options: Any,
 ) -> PafParts:
     """As `paf`, with what every stage found; for tests and for looking into a result."""
-    unknown = options.keys() - {*_Published._fields, "parts"}
+    unknown = options.keys() - set(_CHOICES)
     if unknown:
         raise DecodeError(f"options: got unknown {', '.join(sorted(unknown))}")
-    o, ratio = _options(profile, dict.fromkeys((*_Published._fields, "parts")) | options)
+    o = _options(profile, dict.fromkeys(_CHOICES) | options)
     optimal = profile == "trt_pose"
     _check(o)
     graph = np.zeros((len(o.limbs), o.max_peaks, o.max_peaks), np.float32) if optimal else None
     out = _Arrays(o)
-    _decode(heatmaps, pafs, o, ratio, crop, size_wh or (0, 0), out, graph)
+    _decode(heatmaps, pafs, o, crop, size_wh or (0, 0), out, graph)
     points, cells, searched, counts, pairs, limb_scores, limb_counts, ids, sums, sizes = out.all[:10]
     n = int(out.total[0])
     return PafParts(
@@ -480,9 +448,9 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def _options(self) -> _Options:
         return _Options(
-            self.profile, self.limbs, self.matching_only, self.parts, self.peak_threshold, self.limb_threshold,
-            self.samples, self.min_hits, self.min_distance, self.window, self.min_parts, self.min_score, self.max_peaks,
-            self.max_people,
+            self.profile, self.limbs, self.matching_only, self.parts, self.upsample, self.peak_threshold,
+            self.limb_threshold, self.samples, self.min_hits, self.min_distance, self.window, self.min_parts,
+            self.min_score, self.max_peaks, self.max_people,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -493,7 +461,7 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         heat = only(outputs, "heatmaps")
         options = self._options()
         out = _KEPT.get(options)
-        _decode(heat, only(outputs, "pafs"), options, self.upsample, (0, 0, 0, 0), (0, 0), out)
+        _decode(heat, only(outputs, "pafs"), options, (0, 0, 0, 0), (0, 0), out)
         n = int(out.total[0])
         keypoints = out.keypoints[:n].copy()
         decoded_wh = (heat.shape[-1] * self.upsample, heat.shape[-2] * self.upsample)
