@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-import onnxsim
 
 from pose_export.check_images import encode_png
-from pose_export.graph_stats import check_model, count
+from pose_export.graph import compare, fix_input, infer, input_name, simplified
+from pose_export.graph_stats import count
 from pose_export.presets import Preset, PresetOutput
 from pose_runtime import geometry
 from pose_runtime.arrays import AnyArray, ByteArray
@@ -44,8 +42,6 @@ from pose_runtime.preprocess import preprocess
 from pose_runtime.skeletons import Skeleton, skeleton
 from pose_runtime.version import version
 
-TOLERANCE = 1e-4
-"""Largest difference that simplifying may make, as a share of an output's range."""
 MIN_OKS = 0.9
 """Bound of the check unless the user gives one: FP32 elsewhere stays far above, a wrong engine far below."""
 GRAPH_FILE = "reference.onnx"
@@ -103,17 +99,17 @@ def write_onnx_bundle(
         EngineError: ONNX Runtime cannot run the graph, or its outputs are not finite.
         BundleError: the parts do not fit together, or the bundle cannot be written.
     """
-    name = _input_name(model, preset)
-    _fix_input(model, name, options)
+    name = input_name(model, preset)
+    fix_input(model, name, size_wh=options.size_wh, batch=options.batch)
     data = model.SerializeToString(deterministic=True)
     with open_engine("onnxruntime", data) as engine:
         network_input = _network_input(engine, name, preset)
         probes = [_probe(network_input, frame) for frame in frames[:_COMPARED]]
-        before = [_infer(engine, name, probe) for probe in probes]
+        before = [infer(engine, name, probe) for probe in probes]
         if options.simplify:
-            model = _simplified(model)
+            model = simplified(model)
             data = model.SerializeToString(deterministic=True)
-            _compare(data, name, probes, before)
+            compare(data, name, probes, before)
         wanted = _skeleton(preset)
         manifest = Manifest(
             version=VERSION,
@@ -144,48 +140,6 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise ExportError(f"{path}: {error.strerror or error}") from error
     return digest.hexdigest()
-
-
-# ---- the graph --------------------------------------------------------------------------------------------------
-
-
-def _input_name(model: onnx.ModelProto, preset: Preset) -> str:
-    stored = {tensor.name for tensor in model.graph.initializer}
-    names = [value.name for value in model.graph.input if value.name not in stored]
-    if len(names) != 1:
-        raise ExportError(f"graph: got {len(names)} inputs ({', '.join(names)[:200]}), wanted one image")
-    if preset.input.tensor not in (None, names[0]):
-        raise ExportError(f"graph: its input is {names[0]!r}, the preset says {preset.input.tensor!r}; give --input")
-    return str(names[0])
-
-
-def _fix_input(model: onnx.ModelProto, name: str, options: Options) -> None:
-    """Give the input's open dimensions the user's sizes, in place."""
-    value = next(value for value in model.graph.input if value.name == name)
-    dims = value.type.tensor_type.shape.dim
-    if len(dims) != 4:
-        raise ExportError(
-            f"graph: input {name!r} has {len(dims)} dimensions, wanted 4: (batch, channels, height, width)"
-        )
-    wanted: dict[int, int] = {}
-    if options.batch is not None:
-        wanted[0] = options.batch
-    if options.size_wh is not None:
-        wanted |= {2: options.size_wh[1], 3: options.size_wh[0]}
-    for axis, size in wanted.items():
-        dim = dims[axis]
-        if dim.HasField("dim_value") and dim.dim_value != size:
-            what = ("batch", "channels", "height", "width")[axis]
-            raise ExportError(f"graph: its {what} is fixed at {dim.dim_value}, cannot become {size or 'dynamic'}")
-        if size:
-            dim.dim_value = size
-    if any(wanted.values()):
-        del model.graph.value_info[:]
-        for output in model.graph.output:  # they follow from the input's
-            for dim in output.type.tensor_type.shape.dim:
-                if not dim.HasField("dim_value"):
-                    dim.Clear()
-        check_model(model, "the graph with its input size")
 
 
 def _network_input(engine: Engine, name: str, preset: Preset) -> Input:
@@ -233,53 +187,6 @@ def _probe(network_input: Input, image: ByteArray) -> AnyArray:
     spec = network_input
     preprocess(frame, plan, colour=spec.colour, mean=spec.mean, std=spec.std, out=pixels)
     return np.repeat(pixels[None], spec.batch or 1, axis=0)
-
-
-def _infer(engine: Engine, name: str, probe: AnyArray) -> dict[str, AnyArray]:
-    outputs = engine.infer({name: probe.astype(engine.inputs[0].dtype)})
-    for output, array in outputs.items():
-        if not np.isfinite(array).all():
-            raise ExportError(f"graph: output {output!r} has values that are not finite; the weights are damaged")
-    return {output: array.copy() for output, array in outputs.items()}
-
-
-def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            simple, _ = onnxsim.simplify(model)
-    except Exception as error:  # whatever its C++ side raises on a graph it does not understand
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ExportError(f"graph: onnxsim cannot simplify it: {reason}; try --no-simplify") from error
-    if not isinstance(simple, onnx.ModelProto):
-        raise ExportError("graph: onnxsim gave nothing back; try --no-simplify")
-    check_model(simple, "the simplified graph")
-    return simple
-
-
-def _compare(data: bytes, name: str, probes: Sequence[AnyArray], before: Sequence[dict[str, AnyArray]]) -> None:
-    """The simplified graph must compute what the original did."""
-    with open_engine("onnxruntime", data) as engine:
-        for probe, wanted in zip(probes, before, strict=True):
-            got = _infer(engine, name, probe)
-            if got.keys() != wanted.keys():
-                raise ExportError(f"simplified graph: its outputs became {sorted(got)}; try --no-simplify")
-            for output, array in wanted.items():
-                difference = _difference(got[output], array)
-                if not difference <= TOLERANCE:
-                    raise ExportError(
-                        f"simplified graph: output {output!r} differs by {difference:.2g} of its range, "
-                        f"{TOLERANCE:g} is allowed; try --no-simplify"
-                    )
-
-
-def _difference(got: AnyArray, wanted: AnyArray) -> float:
-    if got.shape != wanted.shape:
-        return float("inf")
-    if not wanted.size:
-        return 0.0
-    a, b = got.astype(np.float64), wanted.astype(np.float64)
-    scale = max(float(np.ptp(b)), 1e-6 * float(np.abs(b).max()), 1e-12)
-    return float(np.abs(a - b).max()) / scale
 
 
 # ---- the manifest's parts ---------------------------------------------------------------------------------------
