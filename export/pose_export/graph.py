@@ -17,7 +17,7 @@ from pose_runtime.engines import Engine, open_engine
 from pose_runtime.errors import ExportError
 
 TOLERANCE = 1e-4
-"""Largest difference that simplifying may make, as a share of an output's range."""
+"""Largest difference that exporting or simplifying may make, as a share of an output's range."""
 
 
 def input_name(model: onnx.ModelProto, preset: Preset) -> str:
@@ -91,7 +91,7 @@ def compare(data: bytes, name: str, probes: Sequence[AnyArray], before: Sequence
             if got.keys() != wanted.keys():
                 raise ExportError(f"simplified graph: its outputs became {sorted(got)}; try --no-simplify")
             for output, array in wanted.items():
-                difference = _difference(got[output], array)
+                difference = range_difference(got[output], array)
                 if not difference <= TOLERANCE:
                     raise ExportError(
                         f"simplified graph: output {output!r} differs by {difference:.2g} of its range, "
@@ -99,7 +99,8 @@ def compare(data: bytes, name: str, probes: Sequence[AnyArray], before: Sequence
                     )
 
 
-def _difference(got: AnyArray, wanted: AnyArray) -> float:
+def range_difference(got: AnyArray, wanted: AnyArray) -> float:
+    """Largest difference as a share of the range of `wanted`; infinite where the shapes differ."""
     if got.shape != wanted.shape:
         return float("inf")
     if not wanted.size:

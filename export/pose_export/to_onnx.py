@@ -18,12 +18,12 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
+from pose_export.graph import TOLERANCE, range_difference
 from pose_export.graph_stats import check_model
 from pose_runtime.errors import ExportError
 
 OPSET = 19
 """The first with float16 scales in QuantizeLinear and DequantizeLinear."""
-TOLERANCE = 1e-4
 """Largest difference between PyTorch and ONNX Runtime, in parts of an output's range."""
 _TRACED_SIZE = 128
 """Height and width that a network of any size is traced with."""
@@ -219,5 +219,4 @@ def _difference(name: str, got: np.ndarray, want: np.ndarray) -> float:
         raise ExportError(f"output {name!r} of the network holds NaN or Inf; its weights are damaged")
     if not np.isfinite(got).all():
         return float("inf")
-    extent = float(np.ptp(want)) or max(float(np.abs(want).max(initial=0)), 1e-12)
-    return float(np.abs(got - want).max(initial=0)) / extent
+    return range_difference(got, want)

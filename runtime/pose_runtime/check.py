@@ -121,18 +121,15 @@ def read_frame(bundle: Bundle, file: str) -> ByteArray:
 def record_frame(pipeline: Pipeline, image: ByteArray, file: str) -> CheckFrame:
     """What this pipeline gives on a frame that will be `file` in a bundle.
 
-    Coordinates are kept to 1/100 pixel, scores to 4 decimals.
+    Coordinates and scores are rounded as in `Poses.to_dict`.
     """
-    poses = pipeline(image)
-    people = [
-        tuple((round(float(x), 2), round(float(y), 2), round(float(s), 4)) if s > 0 else None for x, y, s in person)
-        for person in poses.keypoints
-    ]
-    scores = tuple(round(float(score), 4) for score in poses.scores)
+    people = pipeline(image).to_dict()["people"]
     return CheckFrame(
         file=file,
-        keypoints=tuple(people),
-        scores=scores,
+        keypoints=tuple(
+            tuple(None if point is None else tuple(point) for point in person["keypoints"]) for person in people
+        ),
+        scores=tuple(person["score"] for person in people),
         heads=head_statistics(pipeline.manifest, pipeline.outputs),
     )
 

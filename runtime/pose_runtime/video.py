@@ -29,9 +29,9 @@ _ENCODERS = ("libx264", "mpeg4")
 _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 _TIME_BASE = Fraction(1, 60000)  # whole ticks for 24, 25, 30, 50, 60 Hz; mpeg4 takes no finer than 1/65535
 _BT709 = 1
+_LIMITED_RANGE = 1
 _TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 """Titles that are not UTF-8 do not matter; PyAV asked about them until 18."""
-_LIMITED_RANGE = 1
 
 
 def _local(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import msgspec
@@ -49,6 +50,18 @@ def gaussian_kernel(taps: int, sigma: float = 0.0) -> FloatArray:
     return normalised
 
 
+# Every frame asks for the same few kernels.
+_kernel = lru_cache(maxsize=32)(gaussian_kernel)
+
+
+@lru_cache(maxsize=32)
+def _blur(sigma: float) -> FloatArray:
+    """Weights of the blur before the search; empty for none."""
+    if not 0 <= sigma <= MAX_BLUR_SIGMA:
+        raise DecodeError(f"blur_sigma: got {sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
+    return gaussian_kernel(2 * int(4 * sigma + 0.5) + 1, sigma) if sigma else np.zeros(0, np.float32)
+
+
 def heatmap(
     maps: ArrayLike,
     *,
@@ -76,13 +89,11 @@ def heatmap(
         maximum gives NaN, NaN, 0. NaN values in a map are passed over.
     """
     array = as_maps("heatmaps", maps, (None, None, None, None))
-    if not 0 <= blur_sigma <= MAX_BLUR_SIGMA:
-        raise DecodeError(f"blur_sigma: got {blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
+    blur = _blur(blur_sigma)
     if refine not in _REFINE:
         raise DecodeError(f"refine: got {refine!r}, wanted one of {', '.join(_REFINE)}")
-    blur = gaussian_kernel(2 * int(4 * blur_sigma + 0.5) + 1, blur_sigma) if blur_sigma else np.zeros(0, np.float32)
     out = as_out("out", out, (*array.shape[:2], 3))
-    native.heatmap(array, out, _REFINE[refine], beta, blur, gaussian_kernel(kernel))
+    native.heatmap(array, out, _REFINE[refine], beta, blur, _kernel(kernel))
     return out
 
 
@@ -121,9 +132,8 @@ class HeatmapDecoder(
     grid: Grid
 
     def __post_init__(self) -> None:
-        gaussian_kernel(self.kernel)  # raises where the size is none
-        if not 0 <= self.blur_sigma <= MAX_BLUR_SIGMA:
-            raise DecodeError(f"blur_sigma: got {self.blur_sigma}, wanted 0 to {MAX_BLUR_SIGMA} map pixels")
+        _kernel(self.kernel)  # both raise where there is no such blur
+        _blur(self.blur_sigma)
         if not (abs(self.beta) <= _MOST and abs(self.min_score) <= _MOST):
             raise DecodeError(
                 f"beta and min_score: got {self.beta} and {self.min_score}, wanted {-_MOST:g} to {_MOST:g}"

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from numpy.typing import ArrayLike
 
 from pose_runtime._native import native
-from pose_runtime.arrays import FloatArray, as_maps
+from pose_runtime.arrays import FloatArray, as_maps, as_out
 from pose_runtime.decode._common import Decoded, Grid, only, to_input
 from pose_runtime.errors import DecodeError
 
@@ -47,10 +47,7 @@ def offset(
     vectors = as_maps("offsets", offsets, (shape[0], 2, *shape[1:]))
     if not 0 < radius < math.inf:
         raise DecodeError(f"radius: got {radius}, wanted a positive number of map pixels")
-    if fused is None:
-        fused = np.empty(shape, np.float32)
-    elif fused.shape != shape or fused.dtype != np.float32 or not fused.flags.c_contiguous or not fused.flags.writeable:
-        raise DecodeError(f"fused: got {fused.dtype} {fused.shape}, wanted writeable C-contiguous float32 {shape}")
+    fused = as_out("fused", fused, shape)
     points = np.empty((shape[0], 3), np.float32)
     native.offset(heat, vectors, logits, radius, fused, points)
     return points[None], points[None, :, 2].mean(axis=1)
