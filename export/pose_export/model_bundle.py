@@ -19,7 +19,6 @@ from pose_runtime.bundle import Bundle
 from pose_runtime.errors import ExportError
 
 INPUT = "image"
-_SKELETONS = {"coco": "coco17", "mpii": "mpii16", "crowdpose": "crowdpose14"}
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -41,7 +40,7 @@ def export_model(name: str, checkpoint: Path | None, request: Request, *, tell: 
     size_wh = entry.size_wh if request.size_wh is None else request.size_wh
     if any(side % entry.step for side in size_wh):
         raise ExportError(f"--size: got {size_wh[0]}x{size_wh[1]}, {entry.name} wants multiples of {entry.step}")
-    preset = request.resolve(entry.preset, entry.name, _SKELETONS.get(entry.skeleton, entry.skeleton))
+    preset = request.resolve(entry.preset, entry.name, entry.skeleton)
     path, source = _weights(entry, checkpoint, request, tell)
     network = networks.build(entry)
     load_weights(network, path)

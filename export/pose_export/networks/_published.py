@@ -7,6 +7,7 @@ Sources: the authors' files (MIT; on Google Drive, but for one mirror in the Ope
 from __future__ import annotations
 
 from pose_export.networks._registry import Entry, Source, register
+from pose_runtime.skeletons import SKELETONS
 
 _MMPOSE = "https://download.openmmlab.com/mmpose/"
 _HRNET_FOLDER = "https://drive.google.com/drive/folders/1hOTihvbyIxsm5ygDpbUuJ7O_tzv4oXjC"
@@ -37,7 +38,7 @@ _W32_512_MIRROR = Source(
     digest="d344fcc4e426308139397bd708be1c59500e038a540ea0979b6a10556b5f3530701d86c0cab276fc5710419f91879e3d",
 )
 
-_JOINTS = {"coco": 17, "mpii": 16, "crowdpose": 14}
+_SKELETONS = {"coco": "coco17", "mpii": "mpii16", "crowdpose": "crowdpose14"}
 _SIZES_WH = {
     ("hrnet", "coco"): ((192, 256), (288, 384)),
     ("hrnet", "mpii"): ((256, 256),),
@@ -53,14 +54,15 @@ def _add(architecture: str, tag: str, parameters: int, sources: tuple[Source, ..
     """Tag is `data_WxH` in the publishers' way: height x width, or one number for a square."""
     family, _, width = architecture.partition("_w")
     data, _, size = tag.partition("_")
+    skeleton = SKELETONS[_SKELETONS[data]]
     height_width = [int(side) for side in size.split("x")]
     register(
         Entry(
             name=f"{architecture}.{tag}",
             builder=_CLASSES[family],
             width=int(width),
-            joints=_JOINTS[data],
-            skeleton=data,
+            joints=len(skeleton.names),
+            skeleton=skeleton.name,
             preset=family,
             size_wh=(height_width[-1], height_width[0]),
             sizes_wh=_SIZES_WH[family, data],

@@ -42,7 +42,7 @@ class Entry(Struct, frozen=True, kw_only=True):
         builder: `module:class` below `pose_export.networks`, called with width and joints.
         width: channels of the finest branch.
         joints: heat-maps.
-        skeleton: name of the keypoint set.
+        skeleton: name of the keypoint set, as in `pose_runtime.skeletons.SKELETONS`.
         preset: name of the preset: pre-processing, outputs' roles, decoder.
         size_wh: input width and height that the weights were trained for.
         sizes_wh: all sizes published for this architecture and data set; others run where they are multiples of `step`.
