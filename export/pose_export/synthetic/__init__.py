@@ -1,0 +1,1 @@
+"""Synthetic people: photographs of scenes whose keypoints are known exactly."""

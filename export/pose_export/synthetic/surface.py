@@ -1,0 +1,87 @@
+"""What can be drawn: surfaces of triangles that bones move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["skin", "eye", "brow", "lash", "teeth", "hair", "cloth", "shoe", "hat", "prop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """One mesh at rest, with n vertices and t triangles. Metres; y is up, a person faces +z, their left is +x.
+
+    Attributes:
+        kind: decides how it is coloured.
+        name: of the garment, hair or prop; for messages and for rules of dress.
+        positions, normals: float32 (n, 3); normals have length 1 and point outwards.
+        uv: float32 (n, 2), texture coordinates.
+        triangles: uint32 (t, 3), counter-clockwise seen from outside.
+        bones: uint8 (n, 4), rows of the transforms that move the vertex.
+        weights: float32 (n, 4), their shares, sum 1.
+        region: uint8 (n,), for skin: 0 body, 1 face, 2 lips, 3 ears, 4 nails, 5 inside of the mouth, 6 eyelids,
+            7 scalp; else 0.
+    """
+
+    kind: Kind
+    name: str
+    positions: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    uv: NDArray[np.float32]
+    triangles: NDArray[np.uint32]
+    bones: NDArray[np.uint8]
+    weights: NDArray[np.float32]
+    region: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a person is like; colours and fabrics follow from them.
+
+    Attributes:
+        male: 0 woman to 1 man.
+        age: years.
+        african, asian, caucasian: shares, sum 1.
+        height: metres, standing, without shoes.
+    """
+
+    male: float
+    age: float
+    african: float
+    asian: float
+    caucasian: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Character:
+    """A dressed person at rest, ready to be posed.
+
+    Attributes:
+        surfaces: skin first.
+        traits: what they are like.
+        heads: float32 (B, 3), where each bone turns, at rest.
+        parents: int (B,), -1 for the root, parents before children.
+        segments: for every bone the segments of `motion.SEGMENTS` that turn it, one or two (averaged).
+        aligned: float32 (B, 3, 3), takes the bone from rest to the canonical T-pose.
+        keypoints: float32 (17, 3), COCO order, at rest.
+        keypoint_bones: int (17,), the bone that carries each.
+        radii: float32 (17,), thickness of the flesh around each keypoint, metres.
+        hands: float32 (2, 3), left and right palm at rest; carried by `hand_bones`.
+    """
+
+    surfaces: tuple[Surface, ...]
+    traits: Traits
+    heads: NDArray[np.float32]
+    parents: NDArray[np.int64]
+    segments: tuple[tuple[int, ...], ...]
+    aligned: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    keypoint_bones: NDArray[np.int64]
+    radii: NDArray[np.float32]
+    hands: NDArray[np.float32]
+    hand_bones: tuple[int, int] = field(default=(0, 0))

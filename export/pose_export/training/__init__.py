@@ -1,0 +1,1 @@
+"""Training: data, augmentation, targets, losses, and the loop behind `pose-train`."""
