@@ -39,6 +39,21 @@ class Surface:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Points:
+    """Points that bones move.
+
+    Attributes:
+        positions: float32 (n, 3), metres, at rest.
+        bones: uint8 (n, 4), rows of the transforms that move the point.
+        weights: float32 (n, 4), their shares, sum 1.
+    """
+
+    positions: NDArray[np.float32]
+    bones: NDArray[np.uint8]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Traits:
     """What a person is like; colours and fabrics follow from them.
 
@@ -64,13 +79,14 @@ class Character:
     Attributes:
         surfaces: skin first.
         traits: what they are like.
-        heads: float32 (B, 3), where each bone turns, at rest.
+        heads: float32 (B, 3), where each of the B bones turns, at rest.
         parents: int (B,), -1 for the root, parents before children.
         segments: for every bone the segments of `motion.SEGMENTS` that turn it, one or two (averaged).
         aligned: float32 (B, 3, 3), takes the bone from rest to the canonical T-pose.
         keypoints: float32 (17, 3), COCO order, at rest.
         keypoint_bones: int (17,), the bone that carries each.
         radii: float32 (17,), thickness of the flesh around each keypoint, metres.
+        contacts: some points of the surface; the lowest of them stands on the floor.
         hands: float32 (2, 3), left and right palm at rest; carried by `hand_bones`.
     """
 
@@ -83,5 +99,6 @@ class Character:
     keypoints: NDArray[np.float32]
     keypoint_bones: NDArray[np.int64]
     radii: NDArray[np.float32]
+    contacts: Points
     hands: NDArray[np.float32]
     hand_bones: tuple[int, int] = field(default=(0, 0))
