@@ -47,13 +47,14 @@ def photograph(
 
 def _as_bytes(image: Image | Floats) -> Image:
     if image.dtype == np.uint8:
-        return np.ascontiguousarray(image, np.uint8)
+        return np.asarray(np.ascontiguousarray(image), np.uint8)
     return np.clip(np.asarray(image, np.float32) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _resized(picture: Image, size_wh: tuple[int, int]) -> Image:
     shrinks = size_wh[0] < picture.shape[1]
-    return np.asarray(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size_wh, interpolation=how), np.uint8)
 
 
 # ---- lens and shutter
@@ -141,13 +142,13 @@ def _develop(picture: Image, rng: Random, worse: float) -> Image:
     noisy = _noisy(picture, rng, worse, exposure)
     if rng.random() < 0.3:
         noisy *= _vignette(noisy.shape[0], noisy.shape[1], float(rng.uniform(0.05, 0.35)))
-    toned = cv2.LUT(np.clip(noisy, 0, 255).astype(np.uint8), curve)
+    toned = np.asarray(cv2.LUT(np.clip(noisy, 0, 255).astype(np.uint8), curve), np.uint8)
     toned = _coloured(toned, rng)
     if rng.random() < 0.35:
         soft = cv2.GaussianBlur(toned, (0, 0), float(rng.uniform(0.6, 1.4)))
         amount = float(rng.uniform(0.2, 0.5 + 0.9 * worse))
-        toned = cv2.addWeighted(toned, 1 + amount, soft, -amount, 0)
-    return np.asarray(toned, np.uint8)
+        toned = np.asarray(cv2.addWeighted(toned, 1 + amount, soft, -amount, 0), np.uint8)
+    return toned
 
 
 def _tones(rng: Random, worse: float) -> tuple[float, Image]:

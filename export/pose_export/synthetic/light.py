@@ -22,7 +22,7 @@ class Light:
     `a * (basis(n) @ ambient + colour * max(0, n @ direction) * visible)`.
 
     Attributes:
-        direction: float32 (3,), unit, from the scene to the lamp or sun; axes of `View` (x right, y up, z to the viewer).
+        direction: float32 (3,), unit, from the scene to the lamp or sun; axes of `View` (x right, y up).
         colour: float32 (3,), what the lamp or sun adds to a surface that faces it.
         ambient: float32 (9, 3), coefficients of `basis`, of all light but the lamp's; the cosine is folded in.
         hardness: 0 soft light without clear shadows to 1 a clear sun.

@@ -133,7 +133,7 @@ def _detail_bank() -> NDArray[np.float32]:
     for sigma in ((0.6, 0.6), (1.1, 1.1), (0.6, 2.2)):
         white = rng.normal(0, 1, (_DETAIL, _DETAIL)).astype(np.float32)
         fine = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])
-        fine -= cv2.GaussianBlur(fine, (0, 0), 3)
+        fine = cv2.subtract(fine, cv2.GaussianBlur(fine, (0, 0), 3))
         layers.append(fine / fine.std())
     return np.asarray(layers, np.float32)
 
