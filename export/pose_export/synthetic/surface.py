@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Kind = Literal["skin", "eye", "brow", "lash", "teeth", "hair", "cloth", "shoe", "hat", "prop"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Surface:
     """One mesh at rest, with n vertices and t triangles. Metres; y is up, a person faces +z, their left is +x.
 
