@@ -59,7 +59,8 @@ def sample_outfit(
     face += _one(assets.of_kind("brow"), rng)
     clothes = _clothes(assets, rng, man, split)
     if rng.random() < 0.93:
-        clothes += _one(_allowed(assets.of_kind("shoe"), split), rng)
+        shoes = _one(_allowed(assets.of_kind("shoe"), split), rng)
+        clothes = [*_tucked_in(assets, clothes, shoes), *shoes]
     hair, scalp = _hair(assets, rng, man, years, split)
     if rng.random() < 0.06 and (not hair or hair[0].name in UNDER_A_HAT):
         hair += _one(_allowed(assets.of_kind("hat"), split), rng)
@@ -119,12 +120,12 @@ def layered(
         hem = float(np.quantile(top[0].blend(down)[on_torso], 0.98)) if on_torso.any() else WAIST
         waist = float(bottom[0].blend(down).min())
         bottom = [_flattened(garment, garment.blend(down) - hem) for garment in bottom]
-        bottom = _without(bottom, lambda garment: garment.blend(down) < hem - 0.15)
+        bottom = _without(bottom, lambda garment: np.asarray(garment.blend(down) < hem - 0.15))
         top = [_stand_off(_uncovering(top[0], (down < hem - 0.1) | (arm > 0)), hem - top[0].blend(down))]
         bottom = [_uncovering(garment, down > waist + 0.3) for garment in bottom]
+    under = _without(under, _under(assets, bottom))
     if over:
-        below = np.isin(np.arange(len(down)), over[0].hides).astype(np.float32)
-        top = _without(top, lambda garment: garment.blend(below) > 0.9)
+        top = _without(top, _under(assets, over))
     return [*under, *bottom, *top, *over]
 
 
@@ -145,6 +146,14 @@ def _uncovering(garment: Garment, covered: NDArray[np.bool_]) -> Garment:
     return replace(garment, hides=garment.hides[covered[garment.hides]])
 
 
+def _under(assets: Assets, garments: list[Garment]) -> Callable[[Garment], NDArray[np.bool_]]:
+    """Which points of a garment are under others: those on base vertices that the others hide."""
+    inside = np.zeros(len(assets.base.points), np.float32)
+    for garment in garments:
+        inside[garment.hides] = 1
+    return lambda garment: np.asarray(garment.blend(inside) > 0.9)
+
+
 def _without(garments: list[Garment], covered: Callable[[Garment], NDArray[np.bool_]]) -> list[Garment]:
     kept = []
     for garment in garments:
@@ -152,6 +161,13 @@ def _without(garments: list[Garment], covered: Callable[[Garment], NDArray[np.bo
         if shown.any():
             kept.append(garment.part(shown))
     return kept
+
+
+def _tucked_in(assets: Assets, clothes: list[Garment], shoes: list[Garment]) -> list[Garment]:
+    """Tights, leggings and what else is narrow ends in the shoe; men's trousers of the assets are cut to go over it."""
+    wide = [garment for garment in clothes if garment.name.startswith("male")]
+    narrow = [garment for garment in clothes if not garment.name.startswith("male")]
+    return [*_without(narrow, _under(assets, shoes)), *wide]
 
 
 def _fit(garment: Garment, man: bool) -> float:

@@ -51,9 +51,8 @@ class Cut:
 
 def tee(rng: np.random.Generator) -> Cut:
     """T-shirt, tank top, long sleeves or a cropped top."""
-    sleeve = rng.choice(
-        [0.0, rng.uniform(0.2, 0.8), rng.uniform(0.9, 1.3), rng.uniform(1.7, 1.97)], p=(0.2, 0.4, 0.1, 0.3)
-    )
+    sleeves = [0.0, rng.uniform(0.2, 0.8), rng.uniform(0.9, 1.3), rng.uniform(1.7, 1.97)]
+    sleeve = rng.choice(sleeves, p=(0.2, 0.4, 0.1, 0.3))
     return Cut(
         name="tee",
         role="top",
@@ -144,7 +143,8 @@ def depth(cut: Cut, assets: Assets) -> NDArray[np.float32]:
     """How deep inside a cut each base vertex is, in measures: 0 on a seam, negative outside; (V,)."""
     points, down, arm = assets.base.points, assets.measures.down, assets.measures.arm
     front = np.exp(-((points[:, 0] / 0.75) ** 2)) * (points[:, 2] > 0.2)
-    from_top = down - cut.top - cut.scoop * front
+    shoulder = ((np.abs(points[:, 0]) - 0.6) / 0.7).clip(0, 1)
+    from_top = down - cut.top - cut.scoop * front + 0.4 * shoulder
     body = np.minimum(from_top, cut.hem - down)
     sleeve = np.minimum(from_top, np.minimum(cut.sleeve, WRIST) - arm) if cut.sleeve < 9 else np.full(len(arm), -1)
     inside = np.where(arm > 0, sleeve, body)
@@ -207,9 +207,8 @@ def crop(assets: Assets, rng: np.random.Generator) -> Garment | None:
     edge = np.unique(base.corners[np.flatnonzero(scalp[base.corners].any(axis=1) & ~scalp[base.corners].all(axis=1))])
     rim = points[np.intersect1d(edge, np.flatnonzero(scalp))]
     own = np.flatnonzero(scalp)
-    distance = (
-        np.sqrt(((points[own, None] - rim[None]) ** 2).sum(axis=2).min(axis=1)) if len(rim) else np.ones(len(own))
-    )
+    rim = rim if len(rim) else points[own]
+    distance = np.sqrt(((points[own, None] - rim[None]) ** 2).sum(axis=2).min(axis=1))
     ease = np.zeros(len(points), np.float32)
     high = ((points[own, 1] - points[own, 1].min()) / np.ptp(points[own, 1])) ** 2
     sides, top = rng.uniform(0.002, 0.015), rng.uniform(0.006, 0.04)
