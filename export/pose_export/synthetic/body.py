@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_export.synthetic import dress
-from pose_export.synthetic.makehuman import METRE, Assets, Garment
+from pose_export.synthetic.garment import METRE, Garment
+from pose_export.synthetic.makehuman import Assets
 from pose_export.synthetic.mesh import Mesh, normals_of
 from pose_export.synthetic.rig import BONE_NAMES, BONE_PARENTS, BONE_SEGMENTS, BONES, alignments
 from pose_export.synthetic.split import Split
@@ -140,7 +141,7 @@ def morph(assets: Assets, shape: Shape) -> NDArray[np.float32]:
 def make_character(assets: Assets, rng: np.random.Generator, split: Split = "train") -> Character:
     """A random, dressed person; the same generator state gives the same person."""
     shape = sample_shape(assets, rng)
-    outfit = dress.sample_outfit(assets, rng, split)
+    outfit = dress.sample_outfit(assets, rng, male=shape.male, years=shape.years, split=split)
     return build(assets, shape, outfit)
 
 
@@ -162,6 +163,7 @@ def build(assets: Assets, shape: Shape, outfit: dress.Outfit) -> Character:
             asian=shape.asian,
             caucasian=shape.caucasian,
             height=float(np.ptp(bare[:, 1])),
+            scalp_hair=outfit.scalp_hair,
         ),
         heads=np.stack([joints[bone.name] for bone in BONES]),
         parents=BONE_PARENTS,
@@ -199,8 +201,10 @@ def body_surface(assets: Assets, points: NDArray[np.float32], hidden: NDArray[np
 
 def fitted_surface(garment: Garment, body: NDArray[np.float32]) -> Surface:
     """A garment on a morphed body (decimetres)."""
-    points = garment.fit(body) * METRE
     mesh: Mesh = garment.mesh
+    points = garment.fit(body) * METRE
+    if garment.ease.any():
+        points = points + normals_of(points, mesh.corners) * garment.ease[:, None]
     return Surface(
         kind=garment.kind,
         name=garment.name,

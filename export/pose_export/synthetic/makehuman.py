@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -16,18 +16,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_export.synthetic.garment import Garment, Skinning, in_metres, looking, split_suit, trim_fringe
+from pose_export.synthetic.measures import Measures, measure
 from pose_export.synthetic.mesh import Mesh, numbers, read_obj, read_text
 from pose_export.synthetic.rig import BONE_NAMES, BONES, FOLLOWERS
 from pose_export.synthetic.surface import Kind
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
 
-METRE = np.float32(0.1)
-"""MakeHuman's unit, a decimetre, in metres."""
-
 MAX_ARRAYS_BYTES = 1 << 30
 REGIONS = ("face", "lips", "ears", "fingernails", "inside_mouth", "eyelids")
 """Regions of the skin, in the order of the codes 1 to 6 of `Surface.region`; toenails share the code of nails."""
+
+SCALP = 7
+"""Code of the region where hair grows."""
 
 FOLDERS: dict[str, Kind] = {
     "clothes": "cloth",
@@ -71,50 +73,6 @@ class _Keypoints(msgspec.Struct):
     keypoints: Annotated[list[_Keypoint], msgspec.Meta(min_length=17, max_length=17)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Skinning:
-    """What moves each of n points: bones uint8 (n, 4) of `rig.BONES`, weights float32 (n, 4) of sum 1."""
-
-    bones: NDArray[np.uint8]
-    weights: NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Garment:
-    """A mesh that is fitted to the body: clothes, hair, eyes ...
-
-    Attributes:
-        kind: what it is.
-        name: of its folder; unique.
-        mesh: as drawn; its own points are not used.
-        anchors: int (v, 3), base vertices that each point hangs on.
-        shares: float32 (v, 3), of the anchors.
-        offsets: float32 (v, 3), added after scaling.
-        scale_between: int (3, 2), per axis two base vertices whose distance along it scales the offsets.
-        scale_from: float32 (3,), the distance at which the scale is 1.
-        hides: int (k,), base vertices under the garment.
-        skinning: of the points.
-    """
-
-    kind: Kind
-    name: str
-    mesh: Mesh
-    anchors: NDArray[np.int64]
-    shares: NDArray[np.float32]
-    offsets: NDArray[np.float32]
-    scale_between: NDArray[np.int64]
-    scale_from: NDArray[np.float32]
-    hides: NDArray[np.int64]
-    skinning: Skinning
-
-    def fit(self, body: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The points (v, 3) on a morphed body at rest, (V, 3), in the body's unit."""
-        ends = body[self.scale_between, np.arange(3)[:, None]]
-        scale = np.abs(ends[:, 0] - ends[:, 1]) / self.scale_from
-        hung = sum(body[self.anchors[:, i]] * self.shares[:, i, None] for i in range(3))
-        return np.asarray(hung + self.offsets * scale, np.float32)
-
-
 Target = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Base vertices, and how far each moves at weight 1, in decimetres."""
 
@@ -127,6 +85,7 @@ class Assets:
         base: the whole base mesh with its helpers, in decimetres.
         groups: base vertices of the named groups (body, helper-skirt, joint-head ...).
         region: uint8 (V,), code of the skin's region (see `Surface.region`).
+        measures: of the base vertices, for tailoring.
         targets: shapes by name.
         joints: for each bone of the rig, the base vertices whose mean is its head.
         shares: float32 (V, B), how much each moving bone has of each base vertex; rows have sum 1.
@@ -138,6 +97,7 @@ class Assets:
     base: Mesh
     groups: dict[str, NDArray[np.int64]]
     region: NDArray[np.uint8]
+    measures: Measures
     targets: dict[str, Target]
     joints: dict[str, NDArray[np.int64]]
     shares: NDArray[np.float32]
@@ -169,22 +129,65 @@ def open_assets(folder: Path) -> Assets:
                 raise ExportError(f"{folder / 'rigs/default.mhskel'}: has no bone {wanted}")
     moved_by = _moved_by(rig, folder / "rigs/default.mhskel")
     shares = _shares(folder / "rigs/default_weights.mhw", moved_by, count)
+    groups = _groups(folder / "groups.json", count)
+    keypoints = _keypoints(folder / "coco17.json", moved_by, count)
+    eyes = np.stack([base.points[vertices].mean(axis=0) for vertices, _ in keypoints[1:3]])
+    heads = {name: base.points[vertices].mean(axis=0) for name, vertices in joints.items()}
+    measures = measure(base.points, heads, shares)
     garments = [
-        read_garment(path, kind, count, shares)
+        part
         for place, kind in FOLDERS.items()
         for path in sorted((folder / place).rglob("*.mhclo"))
+        for part in _made_wearable(read_garment(path, kind, count, shares), base.points, eyes, measures)
     ]
+    region = _regions(folder / "regions.npz", count)
+    head = shares[:, BONE_NAMES.index("head")] + shares[:, BONE_NAMES.index("neck03")] > 0.5
+    scalp = head & _scalp(base.points, eyes) & ((region == 0) | (region == 1))
+    scalp[np.setdiff1d(np.arange(count), groups["body"])] = False
+    region[scalp] = SCALP
     return Assets(
         base=base,
-        groups=_groups(folder / "groups.json", count),
-        region=_regions(folder / "regions.npz", count),
+        groups=groups,
+        region=region,
+        measures=measures,
         targets=_targets(folder / "targets_macro.npz", count) | _targets(folder / "targets_detail.npz", count),
         joints=joints,
         shares=shares,
         skinning=skinning_of(shares),
         garments={garment.name: garment for garment in garments},
-        keypoints=_keypoints(folder / "coco17.json", moved_by, count),
+        keypoints=keypoints,
     )
+
+
+def _covering_legs(part: Garment, measures: Measures) -> Garment:
+    """A bottom that hides all of the legs that it covers: thighs come through a skirt when they are lifted."""
+    if part.role != "bottom":
+        return part
+    own = part.blend(measures.down)
+    covered = (measures.down > own.min() + 0.4) & (measures.down < own.max() - 0.15) & (measures.arm == 0)
+    return replace(part, hides=np.union1d(part.hides, np.flatnonzero(covered)))
+
+
+def _made_wearable(
+    garment: Garment, base: NDArray[np.float32], eyes: NDArray[np.float32], measures: Measures
+) -> list[Garment]:
+    """Suits come apart; a fringe that would hide the eyes, for want of transparent hair, is cut at the brows."""
+    if garment.kind in ("cloth", "shoe", "hat"):
+        garment = replace(garment, mesh=in_metres(garment.mesh, garment.fit(base)))
+    if garment.kind == "cloth":
+        return [_covering_legs(part, measures) for part in split_suit(garment, base)]
+    if garment.kind == "eye":
+        return [looking(garment, base)]
+    if garment.kind == "hair":
+        return [trim_fringe(garment, base, eyes, brow=float(eyes[:, 1].max()) + 0.25)]
+    return [garment]
+
+
+def _scalp(points: NDArray[np.float32], eyes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where hair grows, given that a point is on the head: above a line from forehead over ears to nape."""
+    eye_y, eye_z = eyes[:, 1].mean(), eyes[:, 2].mean()
+    line = np.interp(points[:, 2] - eye_z, (-1.1, -0.75, -0.5, 0.1), (-0.45, -0.1, 0.25, 0.72))
+    return np.asarray(points[:, 1] > eye_y + line)
 
 
 def _json(path: Path, kind: type[T]) -> T:
@@ -330,19 +333,21 @@ def read_garment(path: Path, kind: Kind, count: int, shares: NDArray[np.float32]
     return Garment(
         kind=_kind(kind, path.stem),
         name=path.stem,
+        role="none",
         mesh=mesh,
         anchors=anchors,
         shares=weights,
         offsets=offsets,
         scale_between=between,
         scale_from=size,
+        ease=np.zeros(len(anchors), np.float32),
         hides=_ranges([word for words in lines[ends[0] + 1 :] for word in words], count, path),
         skinning=skinning_of(_blend(shares, anchors, weights)),
     )
 
 
 def _numeric(word: str) -> bool:
-    return word.lstrip("+-").replace(".", "", 1).isdigit()
+    return word[0] in "+-.0123456789"
 
 
 def _kind(kind: Kind, name: str) -> Kind:

@@ -87,40 +87,40 @@ def read_obj(path: Path) -> Mesh:
     Raises:
         ExportError: the file is missing, too large, or not of this form.
     """
-    rows: dict[str, list[list[str]]] = {"v": [], "vt": [], "f": []}
+    rows: dict[str, list[str]] = {"v": [], "vt": [], "f": []}
     names: list[str] = []
     groups: list[int] = []
     for line in read_text(path).splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if words[0] == "g":
-            names.append(words[1] if len(words) > 1 else "")
-        elif words[0] in rows:
-            rows[words[0]].append(words[1:])
-            if words[0] == "f":
+        key, _, rest = line.partition(" ")
+        if key in rows:
+            rows[key].append(rest)
+            if key == "f":
                 groups.append(max(len(names) - 1, 0))
+        elif key == "g":
+            names.append(rest.strip())
     points = _points(rows["v"], 3, path)
     uvs = _points(rows["vt"], 2, path)
     faces = _faces(rows["f"], len(points), len(uvs), path)
     return _split(points, uvs, faces, np.array(groups), tuple(names) or ("",))
 
 
-def _points(rows: list[list[str]], width: int, path: Path) -> NDArray[np.float32]:
-    if not 3 <= len(rows) <= MAX_VERTICES or any(len(row) < width for row in rows):
+def _points(rows: list[str], width: int, path: Path) -> NDArray[np.float32]:
+    """The first `width` numbers of each line; all lines have as many."""
+    words = " ".join(rows).split()
+    if not 3 <= len(rows) <= MAX_VERTICES or len(words) < width * len(rows) or len(words) % len(rows):
         raise ExportError(f"{path}: {len(rows)} lines of {width} numbers; wanted 3 to {MAX_VERTICES} full lines")
-    words = [word for row in rows for word in row[:width]]
-    return numbers(words, width, path, "vertex").astype(np.float32)
+    table = numbers(words, len(words) // len(rows), path, "vertex")
+    return table[:, :width].astype(np.float32)
 
 
-def _faces(rows: list[list[str]], points: int, uvs: int, path: Path) -> NDArray[np.int64]:
+def _faces(rows: list[str], points: int, uvs: int, path: Path) -> NDArray[np.int64]:
     """Faces as (f, 4, 2), vertex and texture coordinate from 0; a triangle repeats its last corner."""
-    if not 1 <= len(rows) <= 2 * MAX_VERTICES or any(len(row) not in (3, 4) for row in rows):
-        raise ExportError(f"{path}: wanted faces of 3 or 4 corners")
-    words = [
-        word for row in rows for corner in (row if len(row) == 4 else [*row, row[-1]]) for word in corner.split("/")
-    ]
-    if len(words) != 8 * len(rows):
+    corners = [row.split() for row in rows]
+    if not 1 <= len(rows) <= 2 * MAX_VERTICES or not {len(row) for row in corners} <= {3, 4}:
+        raise ExportError(f"{path}: wanted 1 to {2 * MAX_VERTICES} faces of 3 or 4 corners")
+    flat = " ".join(" ".join(row if len(row) == 4 else [*row, row[-1]]) for row in corners)
+    words = flat.replace("/", " ").split()
+    if flat.count("/") != 4 * len(rows) or len(words) != 8 * len(rows):
         raise ExportError(f"{path}: a face corner is not vertex/texture")
     faces = numbers(words, 2, path, "face").astype(np.int64).reshape(-1, 4, 2) - 1
     if faces.min() < 0 or faces[..., 0].max() >= points or faces[..., 1].max() >= uvs:
@@ -150,6 +150,68 @@ def _split(
         groups=groups,
         group_names=names,
     )
+
+
+def clip(
+    mesh: Mesh, rows: NDArray[np.int64], field: NDArray[np.float32]
+) -> tuple[Mesh, NDArray[np.int64], NDArray[np.float32]] | None:
+    """Cut a mesh along the line where a field at its points, (v,), is 0, and keep the side above.
+
+    Args:
+        mesh: what is cut.
+        rows: its triangles that are looked at.
+        field: at its points; linear within a triangle.
+
+    Returns:
+        The piece; and for each of its points the two points of `mesh` that it lies between, (n, 2), and where,
+        (n,): 0 at the first. None where no triangle is left.
+    """
+    triangles = mesh.triangles[rows].astype(np.int64)
+    above = field[mesh.source[triangles]] > 0
+    count = above.sum(axis=1)
+    whole = triangles[count == 3]
+    edges = [np.stack([whole, whole], axis=2).reshape(-1, 3, 2)]
+    for number in (1, 2):  # corners above; the odd one of the three goes first
+        some, odd = triangles[count == number], np.argmax(above[count == number] == (number == 1), axis=1)
+        a, b, c = (some[np.arange(len(some)), (odd + i) % 3] for i in range(3))
+        if number == 1:
+            edges.append(_corner_pairs((a, a), (a, b), (a, c)))
+        else:
+            edges += [_corner_pairs((a, b), (b, b), (c, c)), _corner_pairs((a, b), (c, c), (a, c))]
+    pairs = np.sort(np.concatenate(edges), axis=2)
+    if not len(pairs):
+        return None
+    drawn, triangles = _unique_pairs(pairs)
+    owned, source = _unique_pairs(np.sort(mesh.source[drawn], axis=1)[:, None])
+    first, second = field[owned[:, 0]], field[owned[:, 1]]
+    share = np.where(owned[:, 0] == owned[:, 1], 0, first / np.where(first == second, 1, first - second)).clip(0, 1)
+    source = source[:, 0]
+    flipped = mesh.source[drawn[:, 0]] != owned[source, 0]
+    along = np.where(flipped, 1 - share[source], share[source])[:, None]
+    piece = Mesh(
+        points=_lerp(mesh.points, owned, share[:, None]),
+        corners=source[triangles],
+        source=source,
+        uv=_lerp(mesh.uv, drawn, along),
+        triangles=triangles.astype(np.uint32),
+        groups=np.zeros(len(triangles), np.int64),
+        group_names=("",),
+    )
+    return piece, owned, share.astype(np.float32)
+
+
+def _lerp(values: NDArray[np.float32], ends: NDArray[np.int64], share: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(values[ends[:, 0]] * (1 - share) + values[ends[:, 1]] * share, np.float32)
+
+
+def _corner_pairs(*corners: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.stack([np.stack(pair, axis=1) for pair in corners], axis=1)
+
+
+def _unique_pairs(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different pairs (n, 2) among (t, k, 2), and which each is, (t, k)."""
+    keys, inverse = np.unique(pairs[..., 0] << 32 | pairs[..., 1], return_inverse=True)
+    return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1), inverse.reshape(pairs.shape[:-1])
 
 
 def normals_of(points: NDArray[np.float32], corners: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -17,9 +17,10 @@ class Surface:
 
     Attributes:
         kind: decides how it is coloured.
-        name: of the garment, hair or prop; for messages and for rules of dress.
+        name: of the garment, hair or prop; of clothes SUIT/PART, and parts of one suit match.
         positions, normals: float32 (n, 3); normals have length 1 and point outwards.
-        uv: float32 (n, 2), texture coordinates.
+        uv: float32 (n, 2), texture coordinates; cloth, shoes and hats in metres; of eyes (0.5, 0.5) is the middle of
+            the iris, which reaches to 0.24 around it; else MakeHuman's own, 0 to 1.
         triangles: uint32 (t, 3), counter-clockwise seen from outside.
         bones: uint8 (n, 4), rows of the transforms that move the vertex.
         weights: float32 (n, 4), their shares, sum 1.
@@ -62,6 +63,7 @@ class Traits:
         age: years.
         african, asian, caucasian: shares, sum 1.
         height: metres, standing, without shoes.
+        scalp_hair: how much of the hair's colour the scalp has: 0 bald, 1 as the hair.
     """
 
     male: float
@@ -70,6 +72,7 @@ class Traits:
     asian: float
     caucasian: float
     height: float
+    scalp_hair: float
 
 
 @dataclass(frozen=True, kw_only=True)
