@@ -6,7 +6,6 @@ Sigma is the usual one, exp(-d² / 2σ²). The OpenPose paper (eq. 6) writes exp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -164,23 +163,18 @@ def _draw(
         for axis in (0, 1)
     ]
     patches = peak.values((squares[1][:, :, None] + squares[0][:, None, :]).astype(np.float32)).astype(maps.dtype)
-    for joint, patch, (left, top), (right, bottom) in _boxes(joints, patches, first, last):
-        inside = maps[joint, max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
-        height, width = inside.shape
-        seen = patch[max(-top, 0) :, max(-left, 0) :][:height, :width]
+    # Of each patch what lies on the map. Plain integers: indexing with them is faster than with NumPy's.
+    low = np.clip(first, 0, maps.shape[:0:-1])
+    high = np.clip(last + 1, 0, maps.shape[:0:-1])
+    boxes = np.concatenate([joints[:, None], low, high, low - first, high - first], axis=1).tolist()
+    for patch, (joint, x0, y0, x1, y1, left, top, right, bottom) in zip(patches, boxes, strict=True):
+        inside, seen = maps[joint, y0:y1, x0:x1], patch[top:bottom, left:right]
         if peak.combine == "max":
             np.maximum(inside, seen, out=inside)
         elif peak.combine == "sum":
             inside += seen
         else:
             inside[...] = seen
-
-
-def _boxes(
-    joints: IntArray, patches: NDArray[Any], first: IntArray, last: IntArray
-) -> Iterator[tuple[int, NDArray[Any], list[int], list[int]]]:
-    """Plain integers: indexing with them is faster than with NumPy's."""
-    return zip(joints.tolist(), patches, first.tolist(), last.tolist(), strict=True)
 
 
 def background(maps: NDArray[Any]) -> NDArray[Any]:

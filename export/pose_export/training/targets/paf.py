@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pose_runtime.arrays import Float64Array, FloatArray
+from pose_runtime.arrays import Float64Array, FloatArray, IntArray
 
 Divisor = Literal["present", "people"]
 
@@ -65,16 +65,35 @@ def part_affinity_fields(
 
 def _on_limb(
     start: Float64Array, way: Float64Array, length: Float64Array, map_wh: tuple[int, int], half_width: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Limb, row and column of all pixels on limbs (n, 2). Nothing is divided, so that pixels on the edge are exact."""
-    dx = np.arange(map_wh[0]) - start[:, :1]
-    dy = np.arange(map_wh[1]) - start[:, 1:]
-    along = (way[:, :1] * dx)[:, None, :] + (way[:, 1:] * dy)[:, :, None]
-    on = (along >= 0) & (along <= (way**2).sum(axis=1)[:, None, None])
-    which, rows, columns = np.nonzero(on)
-    across = way[which, 0] * dy[which, rows] - way[which, 1] * dx[which, columns]
-    near = np.abs(across) <= half_width * length[which]
-    return which[near], rows[near], columns[near]
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Limb, row and column of all pixels that lie on n limbs; start and way (n, 2), length (n,)."""
+    width, height = map_wh
+    reach, square = (half_width * length)[:, None], (way**2).sum(axis=1)[:, None]
+    dy = np.arange(height) - start[:, 1:]
+    # On each row a limb is a run of pixels. The run is taken a pixel too long, for divisions are not exact.
+    low, high = _between(way[:, :1], way[:, 1:] * dy, 0 * square, square)
+    low_across, high_across = _between(-way[:, 1:], way[:, :1] * dy, -reach, reach)
+    first = np.floor(np.clip(np.maximum(low, low_across) + start[:, :1], 0, width)).astype(np.int64)
+    last = np.ceil(np.clip(np.minimum(high, high_across) + start[:, :1], -1, width - 1)).astype(np.int64)
+    counts = np.maximum(last - first + 1, 0).ravel()
+    run = np.repeat(np.arange(counts.size), counts)
+    columns = np.arange(run.size) - np.repeat(np.cumsum(counts) - counts, counts) + first.ravel()[run]
+    which, rows = run // height, run % height
+    dx, dy = columns - start[which, 0], dy[which, rows]
+    along = way[which, 0] * dx + way[which, 1] * dy
+    across = way[which, 0] * dy - way[which, 1] * dx
+    on = (along >= 0) & (along <= square[which, 0]) & (np.abs(across) <= reach[which, 0])
+    return which[on], rows[on], columns[on]
+
+
+def _between(
+    factor: Float64Array, offset: Float64Array, least: Float64Array, most: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """The range of x in which factor · x + offset lies from least to most; everything where the factor is 0."""
+    flat = factor == 0
+    divisor = np.where(flat, 1, factor)
+    ends = (least - offset) / divisor, (most - offset) / divisor
+    return np.where(flat, -np.inf, np.minimum(*ends)), np.where(flat, np.inf, np.maximum(*ends))
 
 
 def line_integral(field: ArrayLike, start: ArrayLike, end: ArrayLike, *, samples: int = 10) -> Float64Array:
