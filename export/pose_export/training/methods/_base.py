@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,6 +38,15 @@ class Method(Protocol):
             targets: `targets` of the batch's records, stacked.
         """
         ...
+
+
+class BaseMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method"):
+    """What every method has: `skeleton`, the name of the K keypoints that the network learns."""
+
+    skeleton: str = "coco17"
+
+    def __post_init__(self) -> None:
+        skeleton(self.skeleton)  # raises where there is no such set
 
 
 def input_size(record: Record) -> tuple[int, int]:

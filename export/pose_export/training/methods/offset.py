@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor
 
 from pose_export.training.losses.heatmap import map_loss
 from pose_export.training.losses.offset import offset_loss
-from pose_export.training.methods._base import Targets, input_size, labelled_points, wanted_outputs
+from pose_export.training.methods._base import BaseMethod, Targets, input_size, labelled_points, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.offset import disks_and_offsets
 from pose_export.training.targets.places import learnt, map_size, to_map
@@ -18,7 +18,7 @@ from pose_runtime.decode import Grid
 from pose_runtime.errors import ExportError
 
 
-class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method", tag="offset"):
+class OffsetMethod(BaseMethod, frozen=True, kw_only=True, tag="offset"):
     """The record's first person is learnt; the disks of others are not, neither as disk nor as nothing.
 
     Outputs: (N, K, H/s, W/s) logits, and (N, 2K, H/s, W/s) offsets in map pixels, x and y of the first joint first.
@@ -31,7 +31,6 @@ class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         heatmap_weight, offset_weight: in the loss; 4 and 1 in the paper.
     """
 
-    skeleton: str = "coco17"
     stride: Annotated[int, Meta(ge=1)] = 1
     radius: Annotated[float, Meta(gt=0)] = 25.0
     grid: Grid = "centre"
