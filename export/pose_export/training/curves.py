@@ -10,71 +10,80 @@ from pathlib import Path
 from pose_export.files import write_file
 from pose_runtime.errors import ExportError
 
-STEP, LR, LOSS, AP, RATE, WALL = "step", "lr", "loss", "ap", "images_per_s", "wall_s"
+Row = dict[str, str]
 
 
 class Curves:
-    """Rows of step, learning rate, loss and its terms, AP (points, empty where not measured), images/s, seconds.
+    """Rows of step, learning rate, loss, AP (points, empty where not measured), images/s, seconds, terms of the loss.
 
     Args:
         path: of the CSV file.
-        terms: names of the loss terms.
-        step: rows after this step are left out: they come from steps that were done again.
+
+    Attributes:
+        rows: by column, as written.
     """
 
-    def __init__(self, path: Path, terms: Sequence[str], step: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._columns = [STEP, LR, LOSS, *(f"loss_{term}" for term in terms), AP, RATE, WALL]
-        self.rows: list[dict[str, str]] = []
-        if step and path.exists():
-            self.rows = [row for row in _read(path) if int(row[STEP]) <= step]
+        self.rows: list[Row] = []
 
-    def add(self, **values: float) -> None:
-        """One row; columns that are not given stay empty."""
-        self.rows.append({name: f"{values[name]:.6g}" if name in values else "" for name in self._columns})
-        self.rows[-1][STEP] = str(int(values[STEP]))
+    def read(self, step: int) -> None:
+        """Take over the file's rows up to `step`; those after it come from steps that will be done again."""
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.rows = [row for row in rows if int(row["step"]) <= step]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise ExportError(f"{self.path}: no curves of a run ({error}); move the file away") from error
+
+    def add(
+        self, step: int, lr: float, loss: float, terms: Mapping[str, float], images_per_s: float, wall_s: float
+    ) -> None:
+        """The means since the last row."""
+        numbers = {"lr": lr, "loss": loss, "ap": None, "images_per_s": images_per_s, "wall_s": wall_s}
+        numbers |= {f"loss_{name}": value for name, value in terms.items()}
+        self.rows.append({"step": str(step), **{name: _text(value) for name, value in numbers.items()}})
+
+    def measured(self, ap: float) -> None:
+        """AP at the last row's step."""
+        self.rows[-1]["ap"] = _text(ap)
 
     def write(self) -> None:
         """The whole file, in one step."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, self._columns, extrasaction="ignore", restval="", lineterminator="\n")
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_file(self.path, buffer.getvalue().encode())
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def plot(rows: Sequence[Row], path: Path, title: str) -> None:
+    """Loss and its terms (logarithmic), AP and learning rate over steps, as PNG."""
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            int(row[STEP])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ExportError(f"{path}: no curves of a run ({error}); move it away") from error
-    return rows
-
-
-def plot(rows: Sequence[Mapping[str, str]], path: Path, title: str) -> None:
-    """Losses (logarithmic), AP and learning rate over steps, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ExportError("curves need matplotlib; pip install 'jetpose[export]'") from error
     figure = Figure(figsize=(8, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 1, sharex=True)
-    losses = [name for name in (rows[0] if rows else {}) if name.startswith(LOSS)]
-    for axis, names in zip(axes, (losses, [AP], [LR]), strict=True):
+    losses = [name for name in (rows[-1] if rows else ()) if name.startswith("loss")]
+    for axis, names in zip(figure.subplots(3, 1, sharex=True), (losses, ["ap"], ["lr"]), strict=True):
         for name in names:
-            points = [(int(row[STEP]), float(row[name])) for row in rows if row.get(name)]
+            points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
             if points:
-                axis.plot(*zip(*points, strict=True), label=name, marker="." if name == AP else "")
+                axis.plot(*zip(*points, strict=True), label=name, marker="." if name == "ap" else "")
+                axis.legend()
         axis.grid(visible=True, alpha=0.3)
-        axis.set_ylabel(" ".join(names[:1]))
-    axes[0].set_yscale("log")
-    if losses:
-        axes[0].legend()
-    axes[0].set_title(title)
-    axes[-1].set_xlabel(STEP)
+    figure.axes[0].set_yscale("log")
+    figure.axes[0].set_title(title)
+    figure.axes[-1].set_xlabel("step")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     write_file(path, buffer.getvalue())

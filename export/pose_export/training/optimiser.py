@@ -35,7 +35,7 @@ class Optimiser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     beta2: Beta = 0.999
     clip: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
 
-    def build(self, network: nn.Module) -> torch.optim.Optimizer:
+    def build(self, network: nn.Module) -> Compact | Adam:
         """For all parameters of the network that are trained."""
         wanted = [p for p in network.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
@@ -46,7 +46,23 @@ class Optimiser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         betas = (self.beta1, self.beta2)
         if self.name == "compact":
             return Compact(groups, lr=self.lr, betas=betas)
-        return torch.optim.AdamW(groups, lr=self.lr, betas=betas)
+        return Adam(groups, lr=self.lr, betas=betas)
+
+
+class Adam(torch.optim.AdamW):
+    """AdamW (Loshchilov and Hutter, ICLR 2019) that says what must be kept."""
+
+    def tensors(self) -> list[Tensor]:
+        """What must be kept besides the weights, in a fixed order; made here before the first step."""
+        kept: list[Tensor] = []
+        for p in (p for group in self.param_groups for p in group["params"]):
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+                state["exp_avg_sq"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+            kept += [state["step"], state["exp_avg"], state["exp_avg_sq"]]
+        return kept
 
 
 class Compact(torch.optim.Optimizer):

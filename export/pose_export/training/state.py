@@ -69,6 +69,9 @@ def write_state(path: Path, meta: Meta, tensors: Sequence[Tensor]) -> int:
     Raises:
         ExportError: a value is NaN or infinite (such a state is of no use), or the file cannot be written.
     """
+    others = {tensor.dtype for tensor in tensors} - set(_DTYPES)
+    if others:
+        raise ExportError(f"the network holds {others.pop()}, which states do not take; wanted float32 or integers")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point()):
         raise ExportError("the weights are no longer finite; the last state stays as it is")
     arrays = {_name(dtype): _planes(_flat(tensors, dtype)) for dtype in _DTYPES}
@@ -111,7 +114,8 @@ def read_tensors(path: Path, tensors: Sequence[Tensor]) -> None:
     with torch.no_grad():
         for dtype, flat in flats.items():
             fitting = [tensor for tensor in tensors if tensor.dtype == dtype]
-            for tensor, values in zip(fitting, flat.split([t.numel() for t in fitting]), strict=True):
+            parts = torch.split(flat, [tensor.numel() for tensor in fitting])
+            for tensor, values in zip(fitting, parts, strict=True):
                 tensor.copy_(values.view(tensor.shape))
 
 

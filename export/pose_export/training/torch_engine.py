@@ -15,23 +15,22 @@ INPUT = "image"
 
 
 class TorchEngine(Engine):
-    """A network in evaluation mode, float32, any batch and any size; it is borrowed, not owned.
+    """A network in evaluation mode, float32, any batch, one size; it is borrowed, not owned.
 
     Args:
         network: takes float32 (N, 3, H, W), returns a tensor or several of them.
         output_names: of these tensors, in order; None for one that only training needs.
-        sample_hw: a height and width that the network takes, to learn its outputs' channels.
+        size_wh: width and height of the input.
     """
 
-    def __init__(self, network: nn.Module, output_names: Sequence[str | None], sample_hw: tuple[int, int]) -> None:
+    def __init__(self, network: nn.Module, output_names: Sequence[str | None], size_wh: tuple[int, int]) -> None:
         self._network, self._names = network, tuple(output_names)
         self._device = next(network.parameters()).device
-        sample = self._run(np.zeros((1, 3, *sample_hw), np.float32))
+        width, height = size_wh
+        sample = self._run(np.zeros((1, 3, height, width), np.float32))
         kind = np.dtype(np.float32)
-        outputs = [
-            TensorSpec(name, (None, array.shape[1], *[None] * (array.ndim - 2)), kind) for name, array in sample.items()
-        ]
-        super().__init__("torch", [TensorSpec(INPUT, (None, 3, None, None), kind)], outputs)
+        outputs = [TensorSpec(name, (None, *array.shape[1:]), kind) for name, array in sample.items()]
+        super().__init__("torch", [TensorSpec(INPUT, (None, 3, height, width), kind)], outputs)
 
     def _infer(self, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
         return self._run(inputs[INPUT])
