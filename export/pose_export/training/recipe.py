@@ -28,12 +28,12 @@ class Validation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the averaged weights are measured on.
 
     Attributes:
-        data: as the training data; none is no validation.
+        data: one source, as the training data; None is no validation.
         every: steps between two measurements; the end of the run is always measured.
         images: of the data, the first ones; 0 is all.
     """
 
-    data: tuple[Spec, ...] = ()
+    data: Spec | None = None
     every: Annotated[int, Meta(ge=1, le=1 << 40)] = 1000
     images: Annotated[int, Meta(ge=0, le=1 << 30)] = 200
 

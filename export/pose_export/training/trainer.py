@@ -107,6 +107,10 @@ class Trainer:
             raise ExportError(f"{out}: cannot make the folder: {error.strerror or error}") from error
         self._curves = Curves(out / CURVES)
 
+    def parameters(self) -> int:
+        """How many the network has."""
+        return sum(p.numel() for p in self.network.parameters())
+
     def resume(self) -> str:
         """Go on from the folder's state; says from where.
 
@@ -127,7 +131,7 @@ class Trainer:
             self._scaler.load_state_dict(dict(meta.scaler))
         self.step, self._wall_s = meta.step, meta.wall_s
         self._curves.read(self.step)
-        return f"{path} at step {meta.step}"
+        return f"{path}: goes on at step {meta.step} of {self.recipe.steps}"
 
     def run(self, minutes: float | None = None) -> End:
         """Steps until all are done, the time is up, or a signal comes; then the state is saved.
