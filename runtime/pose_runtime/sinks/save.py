@@ -97,7 +97,7 @@ class ImageFile(Sink):
     """One image."""
 
     def __init__(self, path: Path) -> None:
-        _check_folder(path)
+        check_folder(path)
         self._path = path
 
     def write(self, item: Item, poses: Poses) -> None:
@@ -142,7 +142,7 @@ class VideoFile(Sink):
     """A video with the source's timestamps."""
 
     def __init__(self, path: Path, rate_hz: float | None) -> None:
-        _check_folder(path)
+        check_folder(path)
         try:
             from pose_runtime.video import VideoWriter
         except ImportError as error:
@@ -163,7 +163,8 @@ class VideoFile(Sink):
         self._writer.abandon()
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raise SinkError if no file can be made at `path`."""
     folder = path.parent
     if not folder.is_dir():
         raise SinkError(f"{path}: no such folder: {folder}")
