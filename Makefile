@@ -36,15 +36,18 @@ $(VENV)/dev: $(VENV)/run
 	$(if $(TORCH),$(pip) --no-build-isolation --editable '.[export]' $(TORCH))
 	touch $@
 
-clip := docs/demo/people.mp4
-SOURCE ?= $(clip)
+ifdef ONNX
+ifndef PRESET
+$(error usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg)
+endif
+endif
+SOURCE ?= docs/demo/people.mp4
 demo_bundle := $(if $(ONNX),$(OUT)/demo.pose,higherhrnet-tiny)
-demo_save := $(OUT)/annotated$(if $(filter $(clip),$(SOURCE)),.mp4)
+demo_save := $(OUT)/annotated$(if $(filter %.mp4 %.mkv %.mov %.avi %.webm,$(SOURCE)),.mp4)
 
 demo: $(VENV)/$(if $(ONNX),onnx,run)
 	mkdir -p $(OUT)
 ifdef ONNX
-	$(if $(PRESET),,$(error usage: make demo ONNX=network.onnx PRESET=tf-pose [SOURCE=photo.jpg]))
 	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --overwrite
 endif
 	$(bin)/pose-info $(demo_bundle)

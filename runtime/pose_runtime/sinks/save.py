@@ -20,6 +20,7 @@ from pose_runtime.sources import Item, Source
 from pose_runtime.sources.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+_JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95
 
 
@@ -75,7 +76,8 @@ def write_image(path: Path, image: ByteArray) -> None:
     """Write uint8 (H, W, 3), B, G, R in the format of the suffix; the file appears whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
-        ok, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower() in _JPEG else []
+        ok, data = cv2.imencode(path.suffix, image, options)
         if not ok:
             raise SinkError(f"{path}: cannot make an image of {image.shape[1]} x {image.shape[0]} pixels")
         part.write_bytes(data.tobytes())
