@@ -20,6 +20,7 @@ from pose_runtime.sources import Item, Source
 from pose_runtime.sources.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+_JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95
 
 
@@ -75,7 +76,8 @@ def write_image(path: Path, image: ByteArray) -> None:
     """Write uint8 (H, W, 3), B, G, R in the format of the suffix; the file appears whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
-        ok, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower() in _JPEG else []
+        ok, data = cv2.imencode(path.suffix, image, options)
         if not ok:
             raise SinkError(f"{path}: cannot make an image of {image.shape[1]} x {image.shape[0]} pixels")
         part.write_bytes(data.tobytes())
@@ -97,7 +99,7 @@ class ImageFile(Sink):
     """One image."""
 
     def __init__(self, path: Path) -> None:
-        _check_folder(path)
+        check_folder(path)
         self._path = path
 
     def write(self, item: Item, poses: Poses) -> None:
@@ -142,7 +144,7 @@ class VideoFile(Sink):
     """A video with the source's timestamps."""
 
     def __init__(self, path: Path, rate_hz: float | None) -> None:
-        _check_folder(path)
+        check_folder(path)
         try:
             from pose_runtime.video import VideoWriter
         except ImportError as error:
@@ -163,7 +165,8 @@ class VideoFile(Sink):
         self._writer.abandon()
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raise SinkError if no file can be made at `path`."""
     folder = path.parent
     if not folder.is_dir():
         raise SinkError(f"{path}: no such folder: {folder}")

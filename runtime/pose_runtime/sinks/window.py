@@ -17,19 +17,25 @@ from pose_runtime.sources import Item
 _TITLE = "jetpose"
 _PROBE = "import cv2; cv2.namedWindow('jetpose', cv2.WINDOW_NORMAL); cv2.waitKey(1)"
 _PROBE_S = 15.0
+_HOLD_MS = 100
 _KEYS = {ord("q"), 27}  # 27 is Escape
+_QT_LOG = ("QT_LOGGING_RULES", "default.warning=false")  # OpenCV's Qt misses fonts that nothing here needs
 
 
 class Window(Sink):
     """Shows the newest frame; q, Escape or closing it ends the run.
 
+    Args:
+        hold: `close` waits until the viewer has seen enough: a picture would be gone at once.
+
     Raises:
         SinkError: no display answers. A child process tries it first: without one, OpenCV's window code aborts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hold: bool = False) -> None:
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise SinkError("window: no display (neither DISPLAY nor WAYLAND_DISPLAY is set); use --save instead")
+        os.environ.setdefault(*_QT_LOG)
         try:
             done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=_PROBE_S, check=False)
         except subprocess.TimeoutExpired:
@@ -37,17 +43,28 @@ class Window(Sink):
         if done.returncode != 0:
             raise SinkError("window: the display does not answer, or OpenCV has no window code; use --save instead")
         cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+        self._hold, self._shows = hold, False
 
     def write(self, item: Item, poses: Poses) -> None:
         """Show a frame."""
         image = to_bgr(item.frame)
         draw(image, poses)
         cv2.imshow(_TITLE, image)
-        self.finished = cv2.waitKey(1) & 0xFF in _KEYS or not _is_open()
+        self._shows = True
+        self._wait(1)
 
     def close(self) -> None:
         """Close the window."""
+        while self._hold and self._shows and not self.finished:
+            self._wait(_HOLD_MS)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the window at once."""
         cv2.destroyAllWindows()  # it may be gone already
+
+    def _wait(self, ms: int) -> None:
+        self.finished = cv2.waitKey(ms) & 0xFF in _KEYS or not _is_open()
 
 
 def _is_open() -> bool:
