@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pose_export.synthetic.backdrops import room
 from pose_export.synthetic.backdrops.base import Backdrop, Draw, Random
 from pose_export.synthetic.backdrops.folder import Pictures
 from pose_export.synthetic.backdrops.panorama import Panoramas
@@ -13,6 +14,10 @@ from pose_runtime.errors import ExportError
 
 PANORAMA_SHARE, FOLDER_SHARE = 0.5, 0.5
 """Of all backdrops, those cut from panoramas, and from the user's pictures, where there are any."""
+
+
+DRAWN: dict[str, tuple[float, Draw]] = {"room": (0.3, room.draw)}
+"""Kinds that need no files, and how often each is drawn."""
 
 
 class Backdrops:
@@ -28,7 +33,7 @@ class Backdrops:
     """
 
     def __init__(self, *, panoramas: Path | None = None, folder: Path | None = None, held_out: bool = False) -> None:
-        self._draws: dict[str, tuple[float, Draw]] = {}
+        self._draws: dict[str, tuple[float, Draw]] = dict(DRAWN)
         if panoramas is not None:
             self._draws["panorama"] = PANORAMA_SHARE, Panoramas(panoramas, held_out).draw
         pictures = None if folder is None else Pictures(folder, held_out)
