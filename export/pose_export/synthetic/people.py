@@ -19,7 +19,7 @@ from pose_export.synthetic.light import Light
 from pose_export.synthetic.makehuman import open_assets
 from pose_export.synthetic.motion import open_motion, sample_pose
 from pose_export.synthetic.render import Floor, Renderer, Rendering
-from pose_export.synthetic.scene import Scene, sample_scene
+from pose_export.synthetic.scene import Direction, Scene, sample_scene
 from pose_export.synthetic.split import Split
 from pose_export.training.record import Record
 from pose_runtime.skeletons import SKELETONS
@@ -42,6 +42,7 @@ class Stage:
         seed: all else follows from it.
         split: "validation" holds back clothes, hair, motion and backdrops that "train" never shows.
         size_wh: of the pictures.
+        direction: what scenes are like.
     """
 
     assets: Path
@@ -49,6 +50,7 @@ class Stage:
     seed: int = 0
     split: Split = "train"
     size_wh: tuple[int, int] = (384, 384)
+    direction: Direction = Direction()
 
 
 class SyntheticPeople:
@@ -74,7 +76,7 @@ class SyntheticPeople:
         """Photograph number `index` and its labels."""
         stage = self.stage
         rng = self._generator(1, index)
-        scene = sample_scene(self._cast_of(index // SCENES_PER_CAST), rng, stage.size_wh)
+        scene = sample_scene(self._cast_of(index // SCENES_PER_CAST), rng, stage.size_wh, stage.direction)
         backdrop = self._backdrops.draw(rng, scene.view, clear=scene.nearest + 1.5)
         rendering, image = develop(self._renderer, scene, backdrop.image, backdrop.light, backdrop.floor, rng)
         labels = label(scene.view, rendering, scene.figures)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from pose_export.synthetic.cast import Actor, Cast
@@ -22,14 +23,30 @@ from pose_export.synthetic.view import View
 Floats = NDArray[np.float32]
 Random = np.random.Generator
 
-PEOPLE = (0.03, 0.32, 0.25, 0.18, 0.11, 0.06, 0.05)
-"""Shares of scenes with 0, 1, 2 … people."""
-HOLDS_SOMETHING = 0.25
-STANDS_BEFORE = 0.35
-STANDS_AROUND = 0.45
-CLOSE_UP = 0.18
 KINDS = 200
 """Different pieces of furniture, seats and things to hold; making one takes longer than drawing it."""
+
+
+class Direction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What scenes are like.
+
+    Attributes:
+        people: shares of scenes with 0, 1, 2 … people.
+        tall: smallest and largest height of somebody 1.7 m tall who stands, as shares of the picture's height.
+        close_up: share of scenes that show the first person larger than that, up to three times the picture.
+        edge: share of scenes whose first person is at a side of the picture, and of those where the camera is tilted so
+            that heads or feet are outside.
+        holds: share of people who hold something.
+        before, around: shares of scenes with furniture before somebody, and elsewhere.
+    """
+
+    people: tuple[float, ...] = (0.03, 0.32, 0.25, 0.18, 0.11, 0.06, 0.05)
+    tall: tuple[float, float] = (0.14, 1.25)
+    close_up: float = 0.18
+    edge: float = 0.1
+    holds: float = 0.25
+    before: float = 0.35
+    around: float = 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +68,15 @@ class Scene:
     nearest: float
 
 
-def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int]) -> Scene:
+def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int], direction: Direction) -> Scene:
     """A scene for one picture; the same generator state gives the same scene."""
-    view, distance = sample_view(rng, size_wh)
-    count = int(rng.choice(len(PEOPLE), p=PEOPLE))
+    view, distance = sample_view(rng, size_wh, direction)
+    shares = np.array(direction.people)
+    count = int(rng.choice(len(shares), p=shares / shares.sum()))
     drawables: list[Drawable] = []
     figures: list[Figure] = []
     contacts: list[Floats] = []
-    for owner, (x, z) in enumerate(places(rng, view, distance, count), start=1):
+    for owner, (x, z) in enumerate(places(rng, view, distance, count, direction), start=1):
         actor = cast.actor(rng)
         stood = placed(actor.transforms, turn(sample_yaw(rng)), np.array([x, 0, z], np.float32))
         if actor.pose.family == "sit":
@@ -66,11 +84,11 @@ def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int]) -> Scene:
             if under is not None:
                 drawables += under
         drawables += _dressed(actor, stood, owner, rng)
-        if rng.random() < HOLDS_SOMETHING:
+        if rng.random() < direction.holds:
             drawables += held(actor.character, stood, rng)
         figures.append(figure(actor.character, stood, owner))
         contacts.append(touching(figures[-1].outline))
-    drawables += _surroundings(rng, view, [figure.keypoints.mean(0) for figure in figures])
+    drawables += _surroundings(rng, view, direction, [figure.keypoints.mean(0) for figure in figures])
     return Scene(
         view=view,
         drawables=drawables,
@@ -80,21 +98,24 @@ def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int]) -> Scene:
     )
 
 
-def sample_view(rng: Random, size_wh: tuple[int, int]) -> tuple[View, float]:
+def sample_view(rng: Random, size_wh: tuple[int, int], direction: Direction) -> tuple[View, float]:
     """A camera, and the distance of the person that it was pointed at, metres."""
     width, height = size_wh
     fov = np.exp(rng.uniform(np.log(28), np.log(85)))
     focal = width / 2 / np.tan(np.radians(fov) / 2)
-    tall = np.exp(rng.uniform(np.log(0.17), np.log(1.25))) * height  # pixels of somebody 1.7 m tall
-    close = rng.random() < CLOSE_UP
+    tall = np.exp(rng.uniform(*np.log(direction.tall))) * height  # pixels of somebody 1.7 m tall
+    close = rng.random() < direction.close_up
     if close:
-        tall = np.exp(rng.uniform(np.log(1.1), np.log(3.0))) * height
+        tall = np.exp(rng.uniform(np.log(direction.tall[1]), np.log(3.0))) * height
     distance = float(np.clip(focal * 1.7 / tall, 0.55 if close else 1.2, 25))
     style = rng.choice(3, p=[0.6, 0.15, 0.25])
     level = (rng.uniform(1.1, 1.8), rng.uniform(0.3, 1.0), rng.uniform(1.9, 4.5))[style]
     level = float(min(level, 1.0 + 0.9 * distance))
     aim = rng.uniform(0.9, 1.6) if close else rng.uniform(0.4, 1.3)
-    pitch = float(np.clip(np.arctan2(aim - level, distance) + rng.normal(0, 0.04), -1.1, 0.6))
+    pitch = np.arctan2(aim - level, distance) + rng.normal(0, 0.04)
+    if rng.random() < direction.edge:  # head or feet outside
+        pitch += float(rng.choice([-1, 1])) * np.arctan2(rng.uniform(0.2, 0.5) * height, focal)
+    pitch = float(np.clip(pitch, -1.1, 0.6))
     return View(size_wh, float(focal), pitch, level), distance
 
 
@@ -103,16 +124,20 @@ def sample_yaw(rng: Random) -> float:
     return float(rng.normal(0, 0.7) if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi))
 
 
-def places(rng: Random, view: View, distance: float, count: int) -> list[tuple[float, float]]:
+def places(rng: Random, view: View, distance: float, count: int, direction: Direction) -> list[tuple[float, float]]:
     """Where `count` people stand, x and z; the first at `distance`. Some are left out where there is no room."""
     style = rng.choice(["row", "scatter", "close"], p=[0.3, 0.45, 0.25])
     found: list[tuple[float, float]] = []
     apart = 0.3 if style == "close" else 0.42
     side = float(rng.choice([-1, 1]))
+    nearest = min(distance, view.focal_px * 1.7 / (direction.tall[1] * view.size_wh[1])) * 0.95
+    furthest = view.focal_px * 1.7 / (direction.tall[0] * view.size_wh[1])
+    first = float(rng.uniform(-0.02, 0.06)) if rng.random() < direction.edge else float(rng.uniform(0.15, 0.85))
+    first = first if rng.random() < 0.5 else 1 - first
     for i in range(count):
         for _ in range(12):
             if i == 0:
-                spot = _spot(view, float(rng.uniform(0.15, 0.85)), distance)
+                spot = _spot(view, first, distance)
             elif style == "row":
                 x, z = found[-1 if rng.random() < 0.7 else 0]
                 spot = x + side * rng.uniform(0.42, 0.85), z + rng.normal(0, 0.18)
@@ -123,8 +148,8 @@ def places(rng: Random, view: View, distance: float, count: int) -> list[tuple[f
                 spot = x + reach * np.cos(angle), z + reach * np.sin(angle)
             else:
                 further = distance * float(np.exp(rng.uniform(-0.4, 1.0)))
-                spot = _spot(view, float(rng.uniform(-0.02, 1.02)), further)
-            if spot[1] < -0.5 and all(np.hypot(spot[0] - x, spot[1] - z) > apart for x, z in found):
+                spot = _spot(view, float(rng.uniform(-0.05, 1.05)), further)
+            if nearest <= -spot[1] <= furthest and all(np.hypot(spot[0] - x, spot[1] - z) > apart for x, z in found):
                 found.append((float(spot[0]), float(spot[1])))
                 break
     return found
@@ -216,10 +241,10 @@ def held(character: Character, transforms: Floats, rng: Random) -> list[Drawable
     ]
 
 
-def _surroundings(rng: Random, view: View, people: list[Floats]) -> list[Drawable]:
+def _surroundings(rng: Random, view: View, direction: Direction, people: list[Floats]) -> list[Drawable]:
     """Furniture in front of people, beside and behind them."""
     drawables: list[Drawable] = []
-    if people and rng.random() < STANDS_BEFORE:
+    if people and rng.random() < direction.before:
         x, _, z = people[int(rng.integers(len(people)))]
         share = rng.uniform(0.45, 0.88)
         spot = np.array([share * x + rng.normal(0, 0.25), 0, share * z], np.float32)
@@ -227,7 +252,7 @@ def _surroundings(rng: Random, view: View, people: list[Floats]) -> list[Drawabl
             drawables += _things(
                 _furniture(int(rng.integers(KINDS))), turn(float(rng.uniform(-np.pi, np.pi))), spot, rng
             )
-    if rng.random() < STANDS_AROUND:
+    if rng.random() < direction.around:
         for _ in range(int(rng.integers(1, 4))):
             away = float(np.exp(rng.uniform(np.log(2.0), np.log(9.0))))
             x, z = _spot(view, float(rng.uniform(0, 1)), away)
