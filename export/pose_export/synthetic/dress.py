@@ -157,7 +157,7 @@ def _under(assets: Assets, garments: list[Garment]) -> Callable[[Garment], NDArr
 def _without(garments: list[Garment], covered: Callable[[Garment], NDArray[np.bool_]]) -> list[Garment]:
     kept = []
     for garment in garments:
-        shown = ~covered(garment)[garment.mesh.corners].all(axis=1)
+        shown = np.asarray(~covered(garment)[garment.mesh.corners].all(axis=1))
         if shown.any():
             kept.append(garment.part(shown))
     return kept
