@@ -62,13 +62,8 @@ def simple_character(rng: np.random.Generator) -> Character:
         legs=float(rng.uniform(0.97, 1.04)),
     )
     joints = _joints(build)
-    skin = _skin(build, joints)
-    surfaces = [
-        _surface("skin", "skin", skin),
-        *_face(build, joints),
-        *_clothes(build, joints, rng),
-        *_hair(build, joints, rng),
-    ]
+    surfaces = [_surface("skin", "skin", _skin(build, joints)), *_face(build, joints)]
+    surfaces += [*_clothes(build, joints, rng), *_hair(build, joints, rng)]
     shares = rng.dirichlet((0.4, 0.4, 0.4))
     keypoints = _keypoints(build, joints)
     return Character(
@@ -90,7 +85,7 @@ def simple_character(rng: np.random.Generator) -> Character:
         keypoint_bones=np.array([BONE_NAMES.index(name) for name in KEYPOINT_BONES]),
         radii=thickness(keypoints, surfaces[0].positions),
         contacts=contacts(surfaces),
-        hands=np.stack([joints[f"wrist.{s}"] + np.float32([d * 0.05 * build.height, 0, 0]) for s, d in SIDES]),
+        hands=np.stack([joints[f"wrist.{s}"] + _vector(d * 0.05 * build.height, 0, 0) for s, d in SIDES]),
         hand_bones=(BONE_NAMES.index("wrist.L"), BONE_NAMES.index("wrist.R")),
     )
 
@@ -129,6 +124,10 @@ def _keypoints(build: Build, joints: dict[str, Floats]) -> Floats:
     face = [(0, 0.036, 0.07), (0.018, 0.057, 0.051), (-0.018, 0.057, 0.051), (0.046, 0.046, 0), (-0.046, 0.046, 0)]
     points = [head + np.array(place, np.float32) * np.float32(h) for place in face]
     return np.stack([*points, *(joints[name] for name in KEYPOINT_BONES[5:])]).astype(np.float32)
+
+
+def _vector(x: float, y: float, z: float) -> Floats:
+    return np.array((x, y, z), np.float32)
 
 
 def _chain(along: Floats, bones: Sequence[tuple[str, float]], width: float) -> Floats:
@@ -242,7 +241,7 @@ def _limb(
     parent: str,
 ) -> Part:
     """A tube down an arm or leg: 0 is the first joint, 1 the second, 2 the third; `span` says from where to where."""
-    t = np.linspace(*span, 17)
+    t = np.linspace(*span, 21)
     places = np.stack([joints[name] for name in names])
     centres = np.stack([np.interp(t, (0, 1, 2), places[:, axis]) for axis in range(3)], axis=1)
     centres += np.minimum(t, 0)[:, None] * (places[1] - places[0])
@@ -258,23 +257,28 @@ def _limb(
 
 def _arm(build: Build, joints: dict[str, Floats], side: str, end: float, ease: float) -> Part:
     names = [f"{bone}.{side}" for bone in ("upperarm01", "lowerarm01", "wrist")]
-    thick = np.array((0.03, 0.031, 0.024, 0.024, 0.0155)) * build.height * build.stout**0.7 * (0.88 + 0.12 * build.male)
-    return _limb(joints, names, (-0.1, 0.2, 1, 1.25, 2), list(thick), (-0.12, end), ease, f"clavicle.{side}")
+    thick = (
+        np.array((0.014, 0.027, 0.031, 0.031, 0.024, 0.024, 0.0155))
+        * build.height
+        * build.stout**0.7
+        * (0.88 + 0.12 * build.male)
+    )
+    return _limb(joints, names, (-0.22, -0.12, 0, 0.2, 1, 1.25, 2), list(thick), (-0.22, end), ease, f"clavicle.{side}")
 
 
 def _leg(build: Build, joints: dict[str, Floats], side: str, end: float, ease: float) -> Part:
     names = [f"{bone}.{side}" for bone in ("upperleg01", "lowerleg01", "foot")]
-    thick = np.array((0.054, 0.054, 0.034, 0.034, 0.02)) * build.height * build.stout**0.7
-    return _limb(joints, names, (0, 0.15, 1, 1.3, 2), list(thick), (-0.1, end), ease, "root")
+    thick = np.array((0.02, 0.04, 0.05, 0.052, 0.034, 0.034, 0.02)) * build.height * build.stout**0.7
+    return _limb(joints, names, (-0.16, -0.1, 0, 0.15, 1, 1.3, 2), list(thick), (-0.16, end), ease, "root")
 
 
 def _hand(build: Build, joints: dict[str, Floats], side: str, d: int) -> list[Part]:
     h, wrist, bone = build.height, joints[f"wrist.{side}"], f"wrist.{side}"
-    parts = [_ellipsoid(wrist + np.float32([d * 0.026 * h, 0, 0]), (0.032 * h, 0.011 * h, 0.023 * h), bone)]
+    parts = [_ellipsoid(wrist + _vector(d * 0.026 * h, 0, 0), (0.032 * h, 0.011 * h, 0.023 * h), bone)]
     for across in (-0.016, -0.0055, 0.005, 0.0155):
-        middle = np.float32([d * 0.068 * h, -0.002 * h, across * h])
+        middle = _vector(d * 0.068 * h, -0.002 * h, across * h)
         parts.append(_ellipsoid(wrist + middle, (0.025 * h, 0.0055 * h, 0.0055 * h), bone))
-    thumb = np.float32([d * 0.04 * h, -0.003 * h, 0.028 * h])
+    thumb = _vector(d * 0.04 * h, -0.003 * h, 0.028 * h)
     return [*parts, _ellipsoid(wrist + thumb, (0.02 * h, 0.006 * h, 0.007 * h), bone)]
 
 
@@ -334,27 +338,25 @@ def _face(build: Build, joints: dict[str, Floats]) -> list[Surface]:
     h, head = np.float32(build.height), joints["head"]
     eyes, brows = [], []
     for _, d in SIDES:
-        middle = head + np.float32([d * 0.018, 0.057, 0.0435]) * h
+        middle = head + _vector(d * 0.018, 0.057, 0.0455) * h
         eye = _ellipsoid(np.asarray(middle, np.float32), (0.0085 * h, 0.0065 * h, 0.0085 * h), "head")
         flat = (eye.points[:, :2] - middle[:2]) / (0.017 * h)
         back = np.where(eye.points[:, 2] < middle[2], 1.0, 0.0)[:, None] * np.sign(flat + 1e-9)
         eyes.append(Part(eye.points, eye.triangles, (0.5 + flat + back).astype(np.float32), eye.shares, eye.region))
-        above = np.asarray(head + np.float32([d * 0.019, 0.07, 0.0485]) * h, np.float32)
+        above = np.asarray(head + _vector(d * 0.019, 0.07, 0.0485) * h, np.float32)
         brows.append(_ellipsoid(above, (0.0125 * h, 0.0022 * h, 0.004 * h), "head"))
     return [_surface("eye", "eyes", eyes), _surface("brow", "brows", brows)]
 
 
 def _clothes(build: Build, joints: dict[str, Floats], rng: np.random.Generator) -> list[Surface]:
     """A top with sleeves, trousers or shorts, and shoes."""
-    ease = float(rng.uniform(0.006, 0.016))
+    ease = float(rng.uniform(0.01, 0.018))
     sleeve = float(rng.choice([0.35, 0.6, 1.85]))
     length = float(rng.choice([rng.uniform(0.5, 0.9), rng.uniform(1.75, 1.95)]))
     hem = float(rng.uniform(0.1, 0.3))
     top = [_torso(build, joints, 0.985, hem, ease), *(_arm(build, joints, s, sleeve, ease) for s, _ in SIDES)]
-    bottom = [
-        _torso(build, joints, hem + 0.1, -0.02, 0.005),
-        *(_leg(build, joints, s, length, 0.008) for s, _ in SIDES),
-    ]
+    bottom = [_torso(build, joints, hem + 0.1, -0.02, 0.004)]
+    bottom += [_leg(build, joints, side, length, 0.007) for side, _ in SIDES]
     shoes = [_foot(build, joints, side, 0.006) for side, _ in SIDES]
     return [
         _surface("cloth", "simple_tee/top", top),
@@ -368,7 +370,7 @@ def _hair(build: Build, joints: dict[str, Floats], rng: np.random.Generator) -> 
     if build.male and rng.random() < 0.2:
         return []
     h, head = build.height, joints["head"]
-    cap = np.asarray(head + np.float32([0, 0.073, -0.012]) * np.float32(h), np.float32)
+    cap = np.asarray(head + _vector(0, 0.073, -0.012) * np.float32(h), np.float32)
     parts = [_ellipsoid(cap, (0.051 * h, 0.055 * h, 0.058 * h), "head")]
     if not build.male and rng.random() < 0.7:
         t = np.linspace(0, 1, 8)

@@ -109,12 +109,8 @@ def _sit(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, flo
 
 
 def _jump(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
-    depth, rate, height, arms = (
-        rng.uniform(40, 80),
-        rng.uniform(0.5, 0.8),
-        rng.uniform(0.15, 0.45),
-        rng.uniform(40, 150),
-    )
+    depth, rate = rng.uniform(40, 80), rng.uniform(0.5, 0.8)
+    height, arms = rng.uniform(0.15, 0.45), rng.uniform(40, 150)
 
     def at(time: float) -> tuple[Angles, float, float]:
         wave = np.sin(2 * np.pi * rate * time)
