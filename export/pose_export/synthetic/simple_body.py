@@ -257,12 +257,8 @@ def _limb(
 
 def _arm(build: Build, joints: dict[str, Floats], side: str, end: float, ease: float) -> Part:
     names = [f"{bone}.{side}" for bone in ("upperarm01", "lowerarm01", "wrist")]
-    thick = (
-        np.array((0.014, 0.027, 0.031, 0.031, 0.024, 0.024, 0.0155))
-        * build.height
-        * build.stout**0.7
-        * (0.88 + 0.12 * build.male)
-    )
+    thick = np.array((0.014, 0.027, 0.031, 0.031, 0.024, 0.024, 0.0155)) * build.height
+    thick *= build.stout**0.7 * (0.88 + 0.12 * build.male)
     return _limb(joints, names, (-0.22, -0.12, 0, 0.2, 1, 1.25, 2), list(thick), (-0.22, end), ease, f"clavicle.{side}")
 
 
