@@ -95,6 +95,8 @@ def test_clip_cuts_along_the_line(tmp_path):
     piece, ends, share = clip(mesh, np.array([0]), np.array([-1, 1, -3], np.float32))
     got = {tuple(point) for point in piece.points.round(3).tolist()}
     assert got == {(1, 0, 0), (0.5, 0, 0), (0.75, 0.25, 0)}
+    between = mesh.points[ends[:, 0]] * (1 - share[:, None]) + mesh.points[ends[:, 1]] * share[:, None]
+    np.testing.assert_allclose(between, piece.points)
     np.testing.assert_allclose(piece.uv, piece.points[piece.source][:, :2])
     rest, _, _ = clip(mesh, np.array([0]), np.array([1, -1, 3], np.float32))
     assert area(piece) + area(rest) == pytest.approx(0.5)
@@ -136,7 +138,9 @@ def test_target_weights_are_products(folder):
     weights = dict(body.target_weights(plain_shape(male=0.25, asian=0.5, african=0.5, age=0.75, muscle=0.75)))
     assert weights["macrodetails/african-female-old"] == pytest.approx(0.5 * 0.75 * 0.5)
     assert weights["macrodetails/universal-male-young-maxmuscle-averageweight"] == pytest.approx(0.25 * 0.5 * 0.5)
-    races = sum(v for k, v in weights.items() if k.startswith(tuple(f"macrodetails/{r}-" for r in ("african", "asian"))))
+    races = sum(
+        v for k, v in weights.items() if k.startswith(tuple(f"macrodetails/{r}-" for r in ("african", "asian")))
+    )
     assert races == pytest.approx(1)
     child = dict(body.target_weights(plain_shape(age=body.CHILD)))
     assert child["macrodetails/african-male-child"] == pytest.approx(1, abs=1e-3)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from shared import shared
 
 from pose_export.synthetic import body, dress, makehuman, motion, rig, rotations, split
 from pose_export.synthetic.simple_body import simple_character
 from pose_export.synthetic.simple_motion import posed, simple_motion
+from shared import shared
 
 T_POSE = np.tile(np.array([1, 0, 0, 0], np.float32), (19, 1))
 EYES, WRISTS, HIPS, KNEES, ANKLES = (1, 2), (9, 10), (11, 12), (13, 14), (15, 16)
@@ -249,22 +249,23 @@ def known_suits(assets):
     return {garment.suit for garment in assets.garments.values()}
 
 
-def test_clothes_lie_outside_the_body(assets):
-    """Hardly any bare skin is left in the trunk under a closed suit."""
+def test_skin_under_clothes_is_left_out(assets):
+    """Between ankles and hips a suit leaves hardly any skin to come through."""
     shape = replace(body.sample_shape(assets, np.random.default_rng(1)), male=1.0, age=0.6)
     suit = [garment for garment in assets.of_kind("cloth") if garment.suit == "male_casualsuit04"]
-    dressed = body.build(assets, shape, dress.Outfit(garments=tuple(suit)))
-    bare = body.build(assets, shape, dress.Outfit(garments=()))
-    height = bare.traits.height
-    low, high = (dressed.keypoints[k, 1].mean() for k in (list(ANKLES), list(HIPS)))
-    for character, most in ((dressed, 0.25), (bare, 1.1)):
-        skin = character.surfaces[0].positions
-        between = ((skin[:, 1] > low + 0.1 * height) & (skin[:, 1] < high)).sum()
-        if character is dressed:
-            share = between
-        else:
-            assert share < most * between
-            assert share < 0.25 * between
+    left = []
+    for outfit in (tuple(suit), ()):
+        character = body.build(assets, shape, dress.Outfit(garments=outfit))
+        low, high = (character.keypoints[list(pair), 1].mean() for pair in (ANKLES, HIPS))
+        heights = character.surfaces[0].positions[:, 1]
+        left.append(((heights > low + 0.15) & (heights < high) & on_legs(character)).sum())
+    assert left[0] < 0.05 * left[1]
+
+
+def on_legs(character):
+    skin = character.surfaces[0]
+    legs = [row for row, name in enumerate(rig.BONE_NAMES) if "leg" in name]
+    return np.isin(skin.bones[:, 0], legs)
 
 
 def test_bodies_differ_as_people_do(assets):

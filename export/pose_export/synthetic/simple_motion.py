@@ -15,18 +15,19 @@ FPS = 30.0
 FRAMES = 60
 VARIANTS = 12
 
-Angles = dict[str, float]
-Family = Callable[[np.random.Generator], Callable[[float], tuple[Angles, float, float]]]
-"""Draws how somebody does it; the result gives angles, lift and way travelled (metres) at a time in seconds."""
+Series = NDArray[np.float64]
+Angles = dict[str, "float | Series"]
+Action = Callable[[Series], "tuple[Angles, float | Series, float | Series]"]
+"""Angles, lift and way travelled (metres) at times in seconds."""
 
 
-def posed(angles: Mapping[str, float]) -> NDArray[np.float32]:
-    """Quaternions (19, 4) of a body with these joint angles, degrees; what is not named is 0, arms hang down.
+def posed(angles: Mapping[str, float | Series]) -> NDArray[np.float32]:
+    """Quaternions (..., 19, 4) of a body with these joint angles, degrees; what is not named is 0, arms hang down.
 
     Args:
-        angles: `pitch` and `roll` of the whole body; `bow` and `twist` of the trunk; `nod` and `turn` of the head; and
-            for l_ and r_: `hip` (thigh forwards), `spread` (sideways), `knee`, `ankle` (toes up), `raise` (arm from
-            hanging sideways up), `swing` (arm forwards), `elbow`.
+        angles: numbers, or series of one shape (...): `pitch` and `roll` of the whole body; `bow` and `twist` of the
+            trunk; `nod` and `turn` of the head; and for l_ and r_: `hip` (thigh forwards), `spread` (sideways),
+            `knee`, `ankle` (toes up), `raise` (arm from hanging sideways up), `swing` (arm forwards), `elbow`.
     """
     get = {name: np.radians(value) for name, value in angles.items()}.get
     x, y, z = np.eye(3)
@@ -46,33 +47,33 @@ def posed(angles: Mapping[str, float]) -> NDArray[np.float32]:
         hang = rotations.about(z, sign * (get(f"{side}raise", 0) - np.pi / 2))
         local[f"{side}upperarm"] = rotations.multiply(rotations.about(x, -get(f"{side}swing", 0)), hang)
         local[f"{side}forearm"] = rotations.about(y, -sign * get(f"{side}elbow", 0))
-    world = np.zeros((len(SEGMENTS), 4), np.float32)
-    for row, (name, parent) in enumerate(zip(SEGMENTS, SEGMENT_PARENTS, strict=True)):
-        world[row] = local[name] if parent < 0 else rotations.multiply(world[parent], local[name])
-    return rotations.normalised(world)
+    world: list[NDArray[np.float32]] = []
+    for name, parent in zip(SEGMENTS, SEGMENT_PARENTS, strict=True):
+        world.append(local[name] if parent < 0 else rotations.multiply(world[parent], local[name]))
+    return rotations.normalised(np.stack(np.broadcast_arrays(*world), axis=-2))
 
 
-def _stand(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
+def _stand(rng: np.random.Generator) -> Action:
     arms, sway = rng.uniform(3, 25, 2), rng.uniform(0.5, 3)
     elbows, rate, turn = rng.uniform(5, 60, 2), rng.uniform(0.2, 0.5), rng.uniform(-30, 30)
 
-    def at(time: float) -> tuple[Angles, float, float]:
+    def at(time: Series) -> tuple[Angles, float | Series, float | Series]:
         lean = sway * np.sin(2 * np.pi * rate * time)
-        angles = {"l_raise": arms[0], "r_raise": arms[1], "l_elbow": elbows[0], "r_elbow": elbows[1]}
+        angles: Angles = {"l_raise": arms[0], "r_raise": arms[1], "l_elbow": elbows[0], "r_elbow": elbows[1]}
         return angles | {"twist": 3 * lean, "turn": turn + 4 * lean, "l_spread": 5.0, "r_spread": 5.0}, 0.0, 0.0
 
     return at
 
 
-def _walk(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
+def _walk(rng: np.random.Generator) -> Action:
     stride, rate, elbow = rng.uniform(18, 32), rng.uniform(0.7, 1.2), rng.uniform(10, 60)
 
-    def at(time: float) -> tuple[Angles, float, float]:
+    def at(time: Series) -> tuple[Angles, float | Series, float | Series]:
         angles: Angles = {"bow": 3.0, "l_raise": 6.0, "r_raise": 6.0, "twist": -5 * np.sin(2 * np.pi * rate * time)}
         for side, phase in (("l_", 0.0), ("r_", np.pi)):
             turn = 2 * np.pi * rate * time + phase
             angles[f"{side}hip"] = 5 + stride * np.sin(turn)
-            angles[f"{side}knee"] = 8 + 45 * max(0.0, np.cos(turn)) ** 2
+            angles[f"{side}knee"] = 8 + 45 * np.maximum(0, np.cos(turn)) ** 2
             angles[f"{side}ankle"] = 8 * np.sin(turn)
             angles[f"{side}swing"] = -0.9 * stride * np.sin(turn)
             angles[f"{side}elbow"] = elbow + 8 * np.sin(turn + np.pi)
@@ -81,23 +82,23 @@ def _walk(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, fl
     return at
 
 
-def _wave(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
+def _wave(rng: np.random.Generator) -> Action:
     high, rate, other = rng.uniform(80, 150), rng.uniform(0.8, 2), rng.uniform(5, 20)
     side, rest = ("l_", "r_") if rng.random() < 0.5 else ("r_", "l_")
 
-    def at(time: float) -> tuple[Angles, float, float]:
+    def at(time: Series) -> tuple[Angles, float | Series, float | Series]:
         beat = np.sin(2 * np.pi * rate * time)
-        angles = {f"{side}raise": high + 8 * beat, f"{side}elbow": 45 + 30 * beat, f"{rest}raise": other}
+        angles: Angles = {f"{side}raise": high + 8 * beat, f"{side}elbow": 45 + 30 * beat, f"{rest}raise": other}
         return angles | {"twist": 2 * beat, f"{rest}elbow": 20.0}, 0.0, 0.0
 
     return at
 
 
-def _sit(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
+def _sit(rng: np.random.Generator) -> Action:
     hip, knee, spread = rng.uniform(75, 100), rng.uniform(65, 105), rng.uniform(2, 20)
     swing, elbow, rate = rng.uniform(10, 50, 2), rng.uniform(10, 80, 2), rng.uniform(0.2, 0.5)
 
-    def at(time: float) -> tuple[Angles, float, float]:
+    def at(time: Series) -> tuple[Angles, float | Series, float | Series]:
         beat = np.sin(2 * np.pi * rate * time)
         angles: Angles = {"bow": 8 + 4 * beat, "turn": 15 * beat, "l_raise": 8.0, "r_raise": 8.0}
         for row, side in enumerate(("l_", "r_")):
@@ -108,13 +109,13 @@ def _sit(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, flo
     return at
 
 
-def _jump(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, float]]:
+def _jump(rng: np.random.Generator) -> Action:
     depth, rate = rng.uniform(40, 80), rng.uniform(0.5, 0.8)
     height, arms = rng.uniform(0.15, 0.45), rng.uniform(40, 150)
 
-    def at(time: float) -> tuple[Angles, float, float]:
+    def at(time: Series) -> tuple[Angles, float | Series, float | Series]:
         wave = np.sin(2 * np.pi * rate * time)
-        crouch, air = max(0.0, -wave), max(0.0, wave)
+        crouch, air = np.maximum(0, -wave), np.maximum(0, wave)
         angles: Angles = {"pitch": 25 * crouch, "bow": 15 * crouch}
         for side in ("l_", "r_"):
             angles |= {f"{side}hip": 10 * air + 1.1 * depth * crouch, f"{side}knee": 10 + 1.6 * depth * crouch}
@@ -125,7 +126,7 @@ def _jump(rng: np.random.Generator) -> Callable[[float], tuple[Angles, float, fl
     return at
 
 
-FAMILIES: tuple[tuple[str, str, Family], ...] = (
+FAMILIES: tuple[tuple[str, str, Callable[[np.random.Generator], Action]], ...] = (
     ("E", "authored_stand_simple", _stand),
     ("E", "authored_sit_simple", _sit),
     ("B", "simple_walking", _walk),
@@ -138,18 +139,17 @@ FAMILIES: tuple[tuple[str, str, Family], ...] = (
 def simple_motion(seed: int = 0) -> Motion:
     """Motion with the same interface as recordings, from nothing: 12 variants of each family, two seconds each."""
     clips = [(source, f"{name}_{i}", how) for source, name, how in FAMILIES for i in range(VARIANTS)]
+    times = np.arange(FRAMES) / FPS
     poses, lifts, roots = [], [], []
     for number, (_, _, how) in enumerate(clips):
-        at = how(np.random.default_rng((seed, number)))
-        for frame in range(FRAMES):
-            angles, lift, way = at(frame / FPS)
-            poses.append(posed(angles))
-            lifts.append(lift)
-            roots.append((0, 0.9 + lift, way))
+        angles, lift, way = how(np.random.default_rng((seed, number)))(times)
+        poses.append(np.broadcast_to(posed(angles), (FRAMES, len(SEGMENTS), 4)))
+        lifts.append(lift + 0 * times)
+        roots.append(np.stack([0 * times, 0.9 + lift + 0 * times, way + 0 * times], axis=1))
     takes = Takes(
-        quaternions=np.stack(poses),
-        roots=np.array(roots, np.float32),
-        lifts=np.array(lifts, np.float32),
+        quaternions=np.concatenate(poses),
+        roots=np.concatenate(roots).astype(np.float32),
+        lifts=np.concatenate(lifts).astype(np.float32),
         clips=np.arange(len(clips)).repeat(FRAMES),
         frames=np.tile(np.arange(FRAMES), len(clips)),
         names=tuple(name for _, name, _ in clips),
