@@ -90,7 +90,9 @@ def _clothes(assets: Assets, rng: np.random.Generator, man: bool, split: Split) 
     ready = [garment for garment in _allowed(assets.of_kind("cloth"), split) if rng.random() < _fit(garment, man)]
     if rng.random() < 0.3 and ready:
         suit = ready[int(rng.integers(len(ready)))].suit
-        return [garment for garment in assets.of_kind("cloth") if garment.suit == suit]
+        parts = [garment for garment in assets.of_kind("cloth") if garment.suit == suit]
+        by_role = {role: [part for part in parts if part.role == role] for role in ("bottom", "top", "suit")}
+        return layered(assets, by_role["suit"], by_role["bottom"], by_role["top"], [])
     tops = [garment for garment in ready if garment.role == "top"]
     bottoms = [garment for garment in ready if garment.role == "bottom"]
     wears_skirt = rng.random() < (0.01 if man else 0.3)
@@ -157,7 +159,7 @@ def _under(assets: Assets, garments: list[Garment]) -> Callable[[Garment], NDArr
 def _without(garments: list[Garment], covered: Callable[[Garment], NDArray[np.bool_]]) -> list[Garment]:
     kept = []
     for garment in garments:
-        shown = ~covered(garment)[garment.mesh.corners].all(axis=1)
+        shown = np.asarray(~covered(garment)[garment.mesh.corners].all(axis=1))
         if shown.any():
             kept.append(garment.part(shown))
     return kept

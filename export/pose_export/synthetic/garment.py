@@ -111,6 +111,9 @@ WAIST_Y, HIP_Y = 2.0, -3.0
 """Heights on the base mesh, decimetres: what ends below the first is a bottom; what goes from below the second up to
 the chest is worn on the whole body."""
 
+SUIT_EASE = 0.003
+"""Metres; on bodies far from the one it was made for, a collar as made lets skin come through."""
+
 CUT_Y = 0.9
 """Where a whole suit made in one piece is cut, so that its halves may have different colours."""
 
@@ -134,8 +137,9 @@ def split_suit(suit: Garment, base: NDArray[np.float32]) -> list[Garment]:
         ("suit" if whole else "bottom", "bottom", bottom),
         ("suit" if whole else "top", "top", ~bottom),
     )
+    eased = replace(suit, ease=np.full(len(heights), SUIT_EASE, np.float32))
     parts = [
-        replace(suit.part(mask), name=f"{suit.name}/{name}", role=role) for role, name, mask in roles if mask.any()
+        replace(eased.part(mask), name=f"{suit.name}/{name}", role=role) for role, name, mask in roles if mask.any()
     ]
     return _share_hides(parts, base)
 

@@ -118,6 +118,9 @@ def open_assets(folder: Path) -> Assets:
     """
     base = read_obj(folder / "base.obj")
     count = len(base.points)
+    for group in ("body", "helper-tights", "helper-skirt"):
+        if group not in base.group_names:
+            raise ExportError(f"{folder / 'base.obj'}: has no group {group}")
     rig = _json(folder / "rigs/default.mhskel", _Rig)
     joints = {
         name: _indices(rig.joints.get(bone.head, []), count, folder / "rigs/default.mhskel", bone.head)
@@ -133,6 +136,9 @@ def open_assets(folder: Path) -> Assets:
     keypoints = _keypoints(folder / "coco17.json", moved_by, count)
     eyes = np.stack([base.points[vertices].mean(axis=0) for vertices, _ in keypoints[1:3]])
     heads = {name: base.points[vertices].mean(axis=0) for name, vertices in joints.items()}
+    for bone in BONES:
+        if bone.towards and np.linalg.norm(heads[bone.towards] - heads[bone.name]) < 1e-3:
+            raise ExportError(f"{folder / 'rigs/default.mhskel'}: bone {bone.name} has no length")
     measures = measure(base.points, heads, shares)
     garments = [
         part
