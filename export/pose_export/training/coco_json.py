@@ -34,7 +34,7 @@ Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 _T = TypeVar("_T")
 
 
-class Picture(Struct, frozen=True):
+class Picture(Struct, frozen=True, gc=False):
     """An entry of `images`."""
 
     id: Id
@@ -47,7 +47,7 @@ class Picture(Struct, frozen=True):
             raise ValueError(f"file_name {self.file_name[:80]!r} leaves the folder of the pictures")
 
 
-class Annotation(Struct, frozen=True):
+class Annotation(Struct, frozen=True, gc=False):
     """An entry of `annotations`; `segmentation` stays JSON until its picture is read."""
 
     id: Id
