@@ -195,6 +195,21 @@ def test_views_are_as_large_as_asked_for() -> None:
         assert 80 < max(w, h) < 130
 
 
+def test_views_show_no_more_surroundings_than_they_must() -> None:
+    record = paint((640, 480), 2)
+    record.image[:] = 200
+    settings = Augmentation(upright=1, any_rotation=0, least_fill=2, slack=0, stretch=0, black=1, person=(1.0, 2.0))
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        assert random_view(record, settings, rng).image.min() == 200
+    small = msgspec.structs.replace(settings, least_fill=0.5)
+    for _ in range(30):
+        image = random_view(record, small, rng).image
+        shown = np.argwhere(image[..., 0] > 100)
+        height, width = np.ptp(shown, axis=0) + 1  # the whole picture, at half of what fits
+        assert (abs(width - 128), abs(height - 96)) <= (1, 1)
+
+
 def test_the_same_seed_gives_the_same_view_and_another_another() -> None:
     record = paint(ignored=True)
     prepare = Augmenter(Augmentation(mosaic=0.5))
@@ -374,6 +389,20 @@ def test_random_crops_keep_their_person() -> None:
             assert crop.image.shape == (128, 96, 3)
             assert crop.ids.tolist() == [10]
             assert check_dots(crop, bool(mirrored), 3) > 0
+
+
+def test_a_crop_of_which_nothing_is_random_is_the_runtimes_and_its_mirror_the_mirror() -> None:
+    record = paint((320, 240), 2, spread=4)
+    plain = CropAugmentation(size_wh=(96, 128), photometric=PLAIN, scale=0, rotate=0, shift=0, flip=0)
+    expected = crop_person(record, 1, (96, 128), plain.rule)
+    crop = augment_crop(record, 1, plain, np.random.default_rng(0))
+    np.testing.assert_allclose(crop.keypoints, expected.keypoints, atol=1e-3)
+    assert abs(crop.image.astype(int) - expected.image).max() <= 6  # OpenCV samples at 1/32 of a pixel
+    mirrored = augment_crop(record, 1, msgspec.structs.replace(plain, flip=1.0), np.random.default_rng(0))
+    assert abs(mirrored.image[:, ::-1].astype(int) - expected.image).max() <= 6
+    seen = expected.keypoints[:, list(record.skeleton.flip_index)]
+    seen[..., 0] = np.where(seen[..., 2] > 0, 95 - seen[..., 0], 0)
+    np.testing.assert_allclose(mirrored.keypoints, seen, atol=1e-3)
 
 
 def test_crops_pass_over_empty_pictures() -> None:

@@ -44,10 +44,11 @@ def test_batches() -> None:
 
 
 def test_pictures_are_rgb_and_normalised_as_the_presets_say() -> None:
-    source = Painted(1)
-    loader = make(shares=(Share(source=source, weight=1),), prepare=Whole((64, 48)), batch_size=1, epoch_samples=None)
-    (batch,) = loader.epoch(0)
-    image = source[0].image
+    source = Painted(2)
+    loader = make(shares=(Share(source=source, weight=1),), prepare=Whole((64, 48)), batch_size=1, shuffle=False)
+    batch = next(loader.epoch(0, start=1))
+    image = source[1].image
+    assert (image[..., 0] != image[..., 2]).any()
     np.testing.assert_array_equal(batch.images[0].permute(1, 2, 0).numpy(), cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     expected = (image[..., ::-1] - np.array([123.675, 116.28, 103.53])) / np.array([58.395, 57.12, 57.375])
     np.testing.assert_allclose(normalise(batch.images)[0].permute(1, 2, 0).numpy(), expected, rtol=1e-5)

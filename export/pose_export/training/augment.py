@@ -199,5 +199,5 @@ def _held(linear: Float64Array, shift: Float64Array, old_wh: tuple[int, int], se
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
     view = np.array(settings.size_wh, np.float64)
     room, slack = view - extent, settings.slack * view
-    start = np.clip(low + shift, np.minimum(room, 0) - slack, np.maximum(room, 0) + slack)
-    return np.asarray(start - low)
+    start = np.clip(low + shift + 0.5, np.minimum(room, 0) - slack, np.maximum(room, 0) + slack)
+    return np.asarray(start - 0.5 - low)

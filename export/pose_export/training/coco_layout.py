@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pose_runtime.errors import ExportError
 
@@ -86,8 +86,8 @@ def is_safe(name: str) -> bool:
     """Whether a picture's file name stays within its folder, whatever the system."""
     if not 0 < len(name) <= _MAX_NAME or "\0" in name or "\\" in name or ":" in name:
         return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.name != ""
+    parts = name.split("/")
+    return parts[0] != "" and ".." not in parts and parts[-1] not in ("", ".")
 
 
 def image_folder(layout: Layout, names: Sequence[str]) -> Path:
