@@ -269,6 +269,16 @@ def test_hidden_joints_are_learnt_and_unlabelled_ones_are_not(method: Any) -> No
     assert float(sum(terms.values())) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS, ids=IDS)
+def test_absurd_keypoints_are_survived(method: Any) -> None:
+    record = crowd(1)
+    record.keypoints[0, :6] = [
+        (np.inf, 3, 2), (np.nan, 3, 2), (-3e38, 3e38, 2), (1e9, -1e9, 1), (-1, -1, 2), (256, 256, 2)
+    ]  # fmt: skip
+    record.keypoints[0, 6:10, :2] = record.keypoints[0, 10, :2]  # limbs of no length
+    assert all(np.isfinite(array).all() for array in method.targets(record).values())
+
+
 def test_others_disks_are_neither_disk_nor_nothing() -> None:
     two, method = crowd(2), OffsetMethod(stride=4, radius=6)
     targets = batch(method, two)
@@ -301,7 +311,7 @@ def test_weights_and_stages_of_terms() -> None:
 
 def test_tags_of_the_largest_people_are_learnt() -> None:
     record = crowd(3, areas=np.array([10, 30, 20], np.float32))
-    two, every = EmbeddingMethod(max_people=2).targets(record)["places"], EmbeddingMethod().targets(record)["places"]
+    two, every = EmbeddingMethod(max_people=2).targets(record)["joints"], EmbeddingMethod().targets(record)["joints"]
     np.testing.assert_array_equal(two, every[:2])
     assert two.shape == (2, 17, 2)
     x, y = np.trunc(record.keypoints[1, 0, :2] / 4)
