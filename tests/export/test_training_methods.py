@@ -124,10 +124,22 @@ def test_embedding_targets_decode(centre: Any, tolerance: float) -> None:
 
 def nearest_person(record: Record, stride: int = 4) -> Any:
     """float32 (K, h, w): whose joint is the nearest to each map pixel."""
-    side = len(record.image) // stride
-    y, x = np.mgrid[:side, :side] * stride
+    height, width = record.image.shape[:2]
+    y, x = np.mgrid[: height // stride, : width // stride] * stride
     away = np.hypot(record.keypoints[..., :1, None] - x, record.keypoints[..., 1:2, None] - y)
     return away.argmin(axis=0).astype(np.float32)
+
+
+def test_joints_name_the_pixels_of_their_own_maps() -> None:
+    """On maps that are wider than high."""
+    record = crowd(3, image=np.zeros((224, 256, 3), np.uint8))
+    targets = EmbeddingMethod(centre="truncated").targets(record)
+    maps, joints = targets["heatmaps_0"], targets["joints"]
+    assert maps.shape == (17, 56, 64)
+    assert joints[:3, :, 1].all()
+    assert not joints[3:].any()
+    assert (maps.ravel()[joints[:3, :, 0]] == 1).all()  # the peaks
+    assert (joints[:3, :, 0] // (56 * 64) == np.arange(17)).all()
 
 
 def test_embedding_loss_leads_to_the_people() -> None:
@@ -138,8 +150,8 @@ def test_embedding_loss_leads_to_the_people() -> None:
     maps = [torch.rand(1, 17, side, side, generator=generator).requires_grad_() for side in (32, 64)]
     people = torch.tensor([0.3, 0.4, 0.5], requires_grad=True)
     owner = torch.from_numpy(nearest_person(record)).long()
-    optimiser = torch.optim.Adam([*maps, people], lr=0.03)
-    for _ in range(150):
+    optimiser = torch.optim.Adam([*maps, people], lr=0.08)
+    for _ in range(60):
         terms = method.loss((torch.cat([maps[0], people[owner][None]], dim=1), maps[1]), targets)
         optimiser.zero_grad()
         sum(terms.values()).backward()
