@@ -124,10 +124,22 @@ def test_embedding_targets_decode(centre: Any, tolerance: float) -> None:
 
 def nearest_person(record: Record, stride: int = 4) -> Any:
     """float32 (K, h, w): whose joint is the nearest to each map pixel."""
-    side = len(record.image) // stride
-    y, x = np.mgrid[:side, :side] * stride
+    height, width = record.image.shape[:2]
+    y, x = np.mgrid[: height // stride, : width // stride] * stride
     away = np.hypot(record.keypoints[..., :1, None] - x, record.keypoints[..., 1:2, None] - y)
     return away.argmin(axis=0).astype(np.float32)
+
+
+def test_joints_name_the_pixels_of_their_own_maps() -> None:
+    """On maps that are wider than high."""
+    record = crowd(3, image=np.zeros((224, 256, 3), np.uint8))
+    targets = EmbeddingMethod(centre="truncated").targets(record)
+    maps, joints = targets["heatmaps_0"], targets["joints"]
+    assert maps.shape == (17, 56, 64)
+    assert joints[:3, :, 1].all()
+    assert not joints[3:].any()
+    assert (maps.ravel()[joints[:3, :, 0]] == 1).all()  # the peaks
+    assert (joints[:3, :, 0] // (56 * 64) == np.arange(17)).all()
 
 
 def test_embedding_loss_leads_to_the_people() -> None:
@@ -138,8 +150,8 @@ def test_embedding_loss_leads_to_the_people() -> None:
     maps = [torch.rand(1, 17, side, side, generator=generator).requires_grad_() for side in (32, 64)]
     people = torch.tensor([0.3, 0.4, 0.5], requires_grad=True)
     owner = torch.from_numpy(nearest_person(record)).long()
-    optimiser = torch.optim.Adam([*maps, people], lr=0.03)
-    for _ in range(150):
+    optimiser = torch.optim.Adam([*maps, people], lr=0.08)
+    for _ in range(60):
         terms = method.loss((torch.cat([maps[0], people[owner][None]], dim=1), maps[1]), targets)
         optimiser.zero_grad()
         sum(terms.values()).backward()
@@ -269,6 +281,16 @@ def test_hidden_joints_are_learnt_and_unlabelled_ones_are_not(method: Any) -> No
     assert float(sum(terms.values())) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS, ids=IDS)
+def test_absurd_keypoints_are_survived(method: Any) -> None:
+    record = crowd(1)
+    record.keypoints[0, :6] = [
+        (np.inf, 3, 2), (np.nan, 3, 2), (-3e38, 3e38, 2), (1e9, -1e9, 1), (-1, -1, 2), (256, 256, 2)
+    ]  # fmt: skip
+    record.keypoints[0, 6:10, :2] = record.keypoints[0, 10, :2]  # limbs of no length
+    assert all(np.isfinite(array).all() for array in method.targets(record).values())
+
+
 def test_others_disks_are_neither_disk_nor_nothing() -> None:
     two, method = crowd(2), OffsetMethod(stride=4, radius=6)
     targets = batch(method, two)
@@ -301,7 +323,7 @@ def test_weights_and_stages_of_terms() -> None:
 
 def test_tags_of_the_largest_people_are_learnt() -> None:
     record = crowd(3, areas=np.array([10, 30, 20], np.float32))
-    two, every = EmbeddingMethod(max_people=2).targets(record)["places"], EmbeddingMethod().targets(record)["places"]
+    two, every = EmbeddingMethod(max_people=2).targets(record)["joints"], EmbeddingMethod().targets(record)["joints"]
     np.testing.assert_array_equal(two, every[:2])
     assert two.shape == (2, 17, 2)
     x, y = np.trunc(record.keypoints[1, 0, :2] / 4)

@@ -284,6 +284,22 @@ def test_disks_and_offsets() -> None:
     assert not offsets[1].any()
 
 
+@pytest.mark.parametrize("radius", [0.4, 1.0, 2.5, 6.0, 40.0])
+def test_disks_equal_the_definition(radius: float) -> None:
+    random = np.random.default_rng(5)
+    xy = random.uniform(-9, 30, (6, 2))
+    xy[3:5] = np.round(xy[3:5])
+    xy[5] = np.inf
+    disks, offsets = disks_and_offsets(xy, np.ones(6), (23, 17), radius=radius)
+    y, x = np.mgrid[:17, :23]
+    for k in range(5):
+        away = xy[k, :, None, None] - np.stack([x, y])
+        wanted = np.hypot(*away) <= radius
+        np.testing.assert_array_equal(disks[k], wanted)
+        np.testing.assert_allclose(offsets[k], np.where(wanted, away, 0), atol=1e-5)
+    assert not disks[5].any()
+
+
 @pytest.mark.parametrize("origin", ["centre", "corner"])
 def test_normalised_points_find_back(origin: Any) -> None:
     random = np.random.default_rng(3)

@@ -67,7 +67,7 @@ def labelled_points(record: Record, skeleton_name: str) -> tuple[Float64Array, N
     wanted = skeleton(skeleton_name)
     if record.skeleton != wanted:
         keypoints = convert(keypoints, record.skeleton, wanted)
-    labelled = keypoints[..., 2] > 0
+    labelled = (keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(axis=-1)
     return np.where(labelled[..., None], keypoints[..., :2], np.nan).astype(np.float64), labelled
 
 

@@ -39,7 +39,7 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
     sigma: Annotated[float, Meta(gt=0)] = 2.0
     centre: Literal["truncated", "exact"] = "exact"
     max_people: Annotated[int, Meta(ge=1)] = 30
-    tags: Variant = "default"
+    tags: Variant = "exp"
     pull_weight: Annotated[float, Meta(ge=0)] = 1e-3
     push_weight: Annotated[float, Meta(ge=0)] = 1e-3
 
@@ -48,7 +48,7 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
 
         Returns:
             `heatmaps_i` float16 (K, h, w) and `mask_i` bool (h, w), True where the loss counts, for every stride i;
-            `places` int32 (max_people, K, 2): index into the flattened tag maps, and 1 where there is a joint.
+            `joints` int32 (max_people, K, 2): index into the flattened tag maps, and 1 where there is a joint.
         """
         input_wh = input_size(record)
         xy, labelled = labelled_points(record, self.skeleton)
@@ -61,7 +61,7 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
             made[f"mask_{i}"] = learnt(record.ignored, map_wh)
             if i == 0:
                 order = np.argsort(-record.areas, kind="stable")
-                made["places"] = tag_places(points[order], labelled[order], map_wh, max_people=self.max_people)
+                made["joints"] = tag_places(points[order], labelled[order], map_wh, max_people=self.max_people)
         return made
 
     def _peak(self) -> Peak:
@@ -80,5 +80,5 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
         terms = {
             f"heatmaps_{i}": map_loss(found[i], wanted[i], mask=targets[f"mask_{i}"]).mean() for i in range(len(found))
         }
-        tags = tag_loss(outputs[0][:, joints:].reshape(batch, -1), targets["places"], variant=self.tags)
+        tags = tag_loss(outputs[0][:, joints:].reshape(batch, -1), targets["joints"], variant=self.tags)
         return {**terms, "pull": self.pull_weight * tags.pull.mean(), "push": self.push_weight * tags.push.mean()}

@@ -41,8 +41,8 @@ class OffsetMethod(BaseMethod, frozen=True, kw_only=True, tag="offset"):
         """What G-RMI learns from one person's crop.
 
         Returns:
-            `disks` bool (K, h, w); `offsets` float32 (2K, h, w); `mask` bool (K, h, w), True where the disks' loss
-            counts: not in others' disks, not for keypoints that are not labelled.
+            `disks` bool (K, h, w); `offsets` float16 (2K, h, w), to 0.01 pixels; `mask` bool (K, h, w), True where the
+            disks' loss counts: not in others' disks, not for keypoints that are not labelled.
         """
         input_wh = input_size(record)
         map_wh = map_size(input_wh, self.stride)
@@ -50,7 +50,7 @@ class OffsetMethod(BaseMethod, frozen=True, kw_only=True, tag="offset"):
         if not len(xy):
             raise ExportError(f"{record.name}: got nobody, wanted a person; crop the picture around each person")
         points = to_map(xy, input_wh, map_wh, self.grid)
-        disks, offsets = disks_and_offsets(points[0], labelled[0], map_wh, radius=self.radius)
+        disks, offsets = disks_and_offsets(points[0], labelled[0], map_wh, radius=self.radius, dtype=np.float16)
         mask = np.repeat(learnt(record.ignored, map_wh)[None], len(disks), axis=0)
         for i in range(1, len(xy)):
             mask &= ~disks_and_offsets(points[i], labelled[i], map_wh, radius=self.radius)[0]

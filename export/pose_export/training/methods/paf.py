@@ -81,7 +81,7 @@ class PafMethod(BaseMethod, frozen=True, kw_only=True, tag="paf"):
     def loss(self, outputs: tuple[Tensor, ...], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms `heatmaps_t` and `pafs_t` of every stage t: half the sum over pixels, mean over the batch.
 
-        Stages are summed, as published (eqs. 5, 6); Caffe's Euclidean loss has the half.
+        Stages are summed, as published; Caffe's Euclidean loss has the half.
         """
         shapes = [tuple(targets[name].shape) for name in ("heatmaps", "pafs")]
         stages = max(len(outputs) // 2, 1)

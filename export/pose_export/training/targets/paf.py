@@ -26,7 +26,7 @@ def part_affinity_fields(
     """Unit vectors from the first to the second keypoint of each limb, averaged over people.
 
     A pixel p belongs to a limb of length l and direction v that starts at a where 0 <= v·(p - a) <= l and p is at most
-    `half_width` away from the line (eqs. 8, 9). Limbs of no length have no direction and are left out.
+    `half_width` away from the line (section 2.3). Limbs of no length have no direction and are left out.
     The paper stops at the keypoints, so that a limb shorter than a pixel may touch none; the code of OpenPose and
     Lightweight OpenPose takes a box that is wider than the limb on all sides, which `overhang` is for.
 
@@ -106,7 +106,7 @@ def _between(
 
 
 def line_integral(field: ArrayLike, start: ArrayLike, end: ArrayLike, *, samples: int = 10) -> Float64Array:
-    """How well a field agrees with the limbs from `start` to `end` (eq. 10): 1 on a limb's own target.
+    """How well a field agrees with the limbs from `start` to `end` (section 2.3): 1 on a limb's own target.
 
     Args:
         field: (2, H, W), x and y.
