@@ -12,7 +12,6 @@ pytest.importorskip("pycocotools")
 
 import dots  # noqa: E402
 from pose_export import cli_train  # noqa: E402
-from pose_export.checkpoints import load_weights  # noqa: E402
 
 RECIPE = """
 model = "dots"

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -175,7 +176,7 @@ class Trainer:
 
     def _step(self, images: Tensor, targets: Mapping[str, Tensor]) -> dict[str, float]:
         """One step; the loss's terms."""
-        torch.manual_seed(self.recipe.seed << 32 | self.step)
+        torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, self.step)).generate_state(1)[0]))
         self.network.train()
         device = self.compute.device
         x = self.task.prepare(images.to(device, non_blocking=True))
