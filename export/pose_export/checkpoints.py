@@ -38,6 +38,40 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(weights)
 
 
+def load_fitting(network: nn.Module, path: Path) -> list[str]:
+    """Give `network` what fits of the checkpoint file, by name and shape; the rest keeps its values.
+
+    Returns:
+        Lines on what was loaded and what was not.
+
+    Raises:
+        ExportError: the file cannot be read, nothing in it fits, or a value that fits is NaN or infinite.
+    """
+    wanted = network.state_dict()
+    try:
+        tensors = read_checkpoint(path)
+        names = convert_names(tensors, wanted)
+        renamed = {names[name]: tensor for name, tensor in tensors.items() if name not in _IGNORED}
+        fitting = {
+            name: tensor.to(wanted[name].dtype)
+            for name, tensor in renamed.items()
+            if name in wanted and not _misfit(tensor, wanted[name])
+        }
+        if not fitting:
+            raise ExportError("nothing in the checkpoint fits this network by name and shape")
+        _check_finite(fitting)
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error.__cause__
+    network.load_state_dict(fitting, strict=False)
+    other = [_shapes(name, renamed[name], wanted[name]) for name in renamed if name in wanted and name not in fitting]
+    lines = (
+        _listing("not in the checkpoint:", (name for name in wanted if name not in renamed)),
+        _listing("of another shape:", other),
+        _listing("not in the network:", (name for name in renamed if name not in wanted)),
+    )
+    return [f"{len(fitting)} of {len(wanted)} tensors loaded", *filter(None, lines)]
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors in a checkpoint file by the names they have there; no code of the file runs."""
     try:
@@ -143,10 +177,14 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str
     if any(problems):
         raise ExportError("the checkpoint is of another network: " + "; ".join(filter(None, problems)))
     weights = {name: renamed[name].to(tensor.dtype) for name, tensor in wanted.items()}
+    _check_finite(weights)
+    return weights
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
     broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ExportError(f"the checkpoint's weights are damaged: {_listing('NaN or Inf', broken)}")
-    return weights
 
 
 def convert_names(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
+from pose_export.files import write_file
 from pose_export.graph import TOLERANCE, range_difference
 from pose_export.graph_stats import check_model
 from pose_runtime.errors import ExportError
@@ -58,7 +57,7 @@ def export_onnx(
     if size_wh == (0, 0):
         axes |= {2: "height", 3: "width"}
     model = _traced(heads, sample, input_name, [name for name in output_names if name is not None], axes)
-    _write(_simplified(model), path)
+    write_file(path, _simplified(model).SerializeToString(deterministic=True))
 
 
 class _Heads(nn.Module):
@@ -144,25 +143,6 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
                 dim.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"
     check_model(model, "the exported network")
     return model
-
-
-def _write(model: onnx.ModelProto, path: Path) -> None:
-    path = path.absolute()
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot write: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot write: {error.strerror}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Goldens of DeepPose's coordinates and cascade: `losses/deeppose.npz`. The loss belongs to training."""
+"""Goldens of DeepPose's coordinates and cascade: `losses/deeppose.npz`. Its target and loss: `training`."""
 
 from __future__ import annotations
 
