@@ -25,6 +25,7 @@ from pose_runtime.cli import run as cli
 from pose_runtime.cli._common import print_error
 from pose_runtime.errors import SourceError
 from pose_runtime.sinks import Sink
+from pose_runtime.sinks.draw import to_bgr
 from pose_runtime.sources import open_source
 
 RUNTIME = str(Path(pose_runtime.__file__).parents[1])
@@ -132,6 +133,29 @@ def test_a_sheet_of_a_folder(work: Path, tmp_path: Path) -> None:
     height, width = cv2.imread(str(sheet)).shape[:2]
     assert height > 96
     assert width > 128
+
+
+def test_a_clip_into_all_results_at_once(
+    work: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As `make demo` does it: the default network over a clip, into a video, a sheet and JSON Lines."""
+    monkeypatch.setattr(networks, "bundled", lambda: {"higherhrnet-tiny": work / "tiny.pose"})
+    results = [tmp_path / name for name in ("annotated.mp4", "sheet.png", "poses.jsonl")]
+    options = zip(("--save", "--sheet", "--json"), map(str, results), strict=True)
+    monkeypatch.setattr(sys, "argv", ["pose-run", "--source", str(video), *(word for pair in options for word in pair)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0, capfd.readouterr().err
+    assert sorted(tmp_path.iterdir()) == sorted(results)
+    _, *lines = map(json.loads, results[2].read_text().splitlines())
+    assert [len(line["people"]) for line in lines] == [1] * 100
+    with open_source(video) as before, open_source(results[0]) as after:
+        for line, old, new in zip(lines, before, after, strict=True):
+            x, y, _ = line["people"][0]["keypoints"][0]
+            was, now = (int(to_bgr(item.frame)[round(y), round(x), 2]) for item in (old, new))
+            assert now > was + 50  # the left's orange on blue
+    sheet = cv2.imread(str(results[1]))
+    assert sheet.shape[0] // 100 * (sheet.shape[1] // 132) == 12
 
 
 def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class _Wanted:
 
     def files(self) -> dict[str, Path]:
         """Option -> what it writes."""
-        json = None if self.json in (None, "-") else Path(str(self.json))
+        json = Path(self.json) if self.json and self.json != "-" else None
         named = {"--json": json, "--save": self.save, "--sheet": self.sheet}
         return {option: path for option, path in named.items() if path is not None}
 
@@ -80,7 +80,8 @@ def run(
 ) -> None:
     """Find the people in images and videos.
 
-    Without --json, --save, --sheet and --show they are shown in a window where there is a display, else counted.
+    Without --json, --save, --sheet and --show, a window shows them; where there is no display, a line a second says how
+    it goes.
 
     Existing results are overwritten, files of the source never. Images of a folder or pattern that cannot be read are
     reported and skipped; the exit status is 1 then.
