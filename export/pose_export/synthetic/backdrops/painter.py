@@ -63,8 +63,6 @@ class Painter:
         plane = self._plane(origin, along, up)
         if self._outside(_CORNERS @ plane.T):
             return
-        if ramp is not None:
-            ramp = self._aired(ramp, shade, origin, along, up)
         for part in _bands(plane):
             seen = self._outline(plane, part)
             if seen is None:
@@ -73,8 +71,7 @@ class Painter:
             colours = self._sample(plane, box, mask, texture, repeat)
             if ramp is not None:
                 colours = np.asarray(cv2.applyColorMap(colours, ramp), np.uint8)
-            elif shade != 1.0:
-                colours = np.asarray(cv2.convertScaleAbs(colours, alpha=shade), np.uint8)
+            colours = self._aired(colours, shade, plane, part)
             if alpha is not None:
                 share = self._sample(plane, box, mask, alpha, repeat)
                 mask = np.asarray(cv2.multiply(mask, share, scale=opacity / 255), np.uint8)
@@ -153,13 +150,18 @@ class Painter:
         ]
         return np.asarray(self._matrix @ np.stack(columns, axis=1), np.float64)
 
-    def _aired(self, ramp: Ramp, shade: float, origin: Point, along: Point, up: Point) -> Ramp:
-        colours = ramp.astype(np.float64) * shade
-        if self.haze is not None:
-            middle = np.asarray(origin, np.float64) + (np.asarray(along) + np.asarray(up)) / 2 - self._eye
-            clear = float(np.exp(-np.linalg.norm(middle) / self.haze[1]))
-            colours = colours * clear + self.haze[0] * (1 - clear)
-        return np.clip(colours, 0, 255).astype(np.uint8)
+    def _aired(
+        self, colours: NDArray[np.uint8], shade: float, plane: Floats, part: tuple[float, float, float, float]
+    ) -> NDArray[np.uint8]:
+        """Lit, and as pale as the air before it makes it."""
+        if self.haze is None:
+            return colours if shade == 1.0 else np.asarray(cv2.convertScaleAbs(colours, alpha=shade), np.uint8)
+        far = max(float(plane[2] @ (s, t, 1)) for s in part[:2] for t in part[2:])
+        near = max(min(float(plane[2] @ (s, t, 1)) for s in part[:2] for t in part[2:]), 0.0)
+        clear = float(np.exp(-(near + far) / 2 / self.haze[1]))
+        pale = self.haze[0] * (1 - clear)
+        lut = np.clip(np.arange(256)[:, None] * (shade * clear) + pale, 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(colours, lut[None]), np.uint8)
 
     def _outline(
         self, plane: Floats, part: tuple[float, float, float, float]
@@ -213,7 +215,9 @@ class Painter:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpPerspective(level, matrix, (width, height), flags=flags, borderMode=border), np.uint8)
 
-    def _level(self, back: Floats, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]) -> int:
+    def _level(
+        self, back: NDArray[np.floating], box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]
+    ) -> int:
         x, y = (box[1].start + box[1].stop) / 2, (box[0].start + box[0].stop) / 2
         points = np.array([[x, y, 1], [x + 1, y, 1], [x, y + 1, 1]]) @ back.T
         if (np.abs(points[:, 2]) < 1e-12).any():

@@ -31,7 +31,7 @@ class Wall:
 
     def at(self, s: float, y: float, out: float = 0.0) -> Floats:
         """A point `s` metres along the wall, `y` up and `out` into the room."""
-        return self.origin + self.along * s + self.inward * out + np.array([0, y, 0])
+        return np.asarray(self.origin + self.along * s + self.inward * out + np.array([0, y, 0]), np.float64)
 
 
 def draw(rng: Random, view: View, clear: float) -> Backdrop:
