@@ -26,7 +26,7 @@ def draw(rng: Random, view: View, clear: float) -> Backdrop:
         _shore(painter, rng, clear, weather.bright)
     else:
         _plants(painter, rng, clear, sheets.foliage_ramp(rng) if rng.random() < 0.3 else leaves, weather.bright)
-    image = outdoors.graded(painter, rng)
+    image = painter.finished(rng)
     if rng.random() < 0.3:
         image = _out_of_focus(image, rng)
     return Backdrop(image=image, light=outdoors.light(rng, weather), floor=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -139,9 +138,3 @@ def light(rng: Random, weather: Day) -> Light:
         sun = np.array([1.0, 0.72, 0.45] if evening else [1.0, 0.96, 0.88])
         return simple(direction, sun * level * 0.85, sky_rgb * level * 0.5, sky_rgb * level * 0.25, 1.0)
     return simple(np.array([0.1, 1, 0.3]), sky_rgb * level * 0.15, sky_rgb * level * 0.85, sky_rgb * level * 0.45, 0.1)
-
-
-def graded(painter: Painter, rng: Random) -> NDArray[np.uint8]:
-    """The picture, a little soft as distant things are."""
-    sigma = float(rng.uniform(0.4, 0.9))
-    return np.asarray(cv2.GaussianBlur(painter.picture, (0, 0), sigma), np.uint8)

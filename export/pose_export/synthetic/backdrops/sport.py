@@ -46,7 +46,7 @@ def field(rng: Random, view: View, clear: float) -> Backdrop:
             ramp((20, 25, 15), (90, 80, 70), (250, 245, 240)),
             weather.bright,
         )
-    return Backdrop(image=outdoors.graded(painter, rng), light=outdoors.light(rng, weather), floor=True)
+    return Backdrop(image=painter.finished(rng), light=outdoors.light(rng, weather), floor=True)
 
 
 def lines(painter: Painter, rng: Random, area: tuple[float, float, float, float], paint: Ramp, width: float) -> None:
@@ -151,7 +151,7 @@ def hall(rng: Random, view: View, clear: float) -> Backdrop:
     light = simple(
         np.array([rng.normal(0, 0.4), 1.0, 0.4]), above * 0.3, above * 0.75, wood[::-1] / 255 * level * 0.6, 0.2
     )
-    return Backdrop(image=outdoors.graded(painter, rng), light=light, floor=True)
+    return Backdrop(image=painter.finished(rng), light=light, floor=True)
 
 
 def _panel(painter: Painter, rng: Random, origin: np.ndarray, along: np.ndarray, top: float) -> None:

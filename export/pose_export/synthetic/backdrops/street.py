@@ -22,11 +22,11 @@ def draw(rng: Random, view: View, clear: float) -> Backdrop:
     grey = warm(rng, value=(0.35, 0.75)) * 0.5 + rng.uniform(20, 90)
     outdoors.ground(painter, rng, paving, tint(grey, 0.8), float(rng.uniform(1.0, 2.5)), weather.bright)
     left, right = -clear * 0.5 - rng.uniform(2, 9), clear * 0.5 + rng.uniform(2, 9)
-    end = -clear - rng.uniform(3, 60)
+    end = -clear - rng.uniform(3, 45)
     _road(painter, rng, left, right, weather.bright)
     _houses(painter, rng, (left, right, end), weather.bright)
     _things(painter, rng, (left, right, end), clear, weather.bright)
-    return Backdrop(image=outdoors.graded(painter, rng), light=outdoors.light(rng, weather), floor=True)
+    return Backdrop(image=painter.finished(rng), light=outdoors.light(rng, weather), floor=True)
 
 
 def _road(painter: Painter, rng: Random, left: float, right: float, bright: float) -> None:
@@ -55,13 +55,13 @@ def _houses(painter: Painter, rng: Random, space: tuple[float, float, float], br
     lit = rng.uniform(0.6, 1.05, 3) * bright
     x = left - 25.0
     while x < right + 25:
-        width = rng.uniform(7, 16)
+        width = rng.uniform(9, 18)
         _house(painter, rng, (x, 0, end - rng.uniform(0, 4)), (width, 0, 0), float(lit[0]))
         x += width
     for side, away in ((left, 1.0), (right, -1.0)):
         z = end
         while z < 6:
-            depth = rng.uniform(6, 14)
+            depth = rng.uniform(8, 16)
             origin, along = ((side, 0, z + depth), (0, 0, -depth)) if away > 0 else ((side, 0, z), (0, 0, depth))
             _house(painter, rng, origin, along, float(lit[1 if away > 0 else 2]))
             z += depth + (rng.uniform(2, 5) if rng.random() < 0.2 else 0)
@@ -73,7 +73,7 @@ def _house(
     """A front of two to eight floors, or a wall, a hedge, nothing."""
     width, kind = float(np.abs(along).sum()), rng.random()
     corner, run = np.array(origin), np.array(along)
-    if kind < 0.1:
+    if kind < 0.1 or not painter.sees(corner, run, (0, 0, 0), 25.0):
         return
     if kind < 0.22:
         wall = texture(rng, str(rng.choice(["brick", "concrete", "plaster", "planks"])))
@@ -104,7 +104,7 @@ def _shop(painter: Painter, rng: Random, corner: np.ndarray, run: np.ndarray, wi
     """Glass and a sign on the ground floor."""
     step, frame = run / width, tint(colour(rng, value=(0.1, 0.6)), 0.5)
     painter.quad(corner, run, (0, 3.1, 0), texture(rng, "concrete"), frame, repeat=(width / 2, 1.5), shade=shade)
-    x = 0.4
+    x = 0.4 + 2.2 * int(rng.integers(0, 2))
     while x < width - 2.2:
         glass = (
             sheets.outside(rng)
@@ -155,6 +155,8 @@ def _car(painter: Painter, rng: Random, x: float, z: float, bright: float) -> No
     """A body, a cabin with dark windows, wheels, and the shadow under it."""
     paint = tint(colour(rng, value=(0.1, 0.95), vivid=0.35), 0.35)
     smooth, dark = texture(rng, "plaster"), ramp((5, 5, 5), (45, 42, 40), (90, 88, 85))
+    if not painter.sees((x, 0, z), (1.75, 0, 0), (0, 0, -4.2), 1.4):
+        return
     painter.tone((x - 0.6, 0.01, z + 0.4), (3, 0, 0), (0, 0, -5), texture(rng, "pool"), 0.15)
     painter.cuboid((x + 0.05, 0, z - 4.2), (1.65, 0, 0), (0, 0, 4.0), 0.35, smooth, dark)
     painter.cuboid((x, 0.3, z - 4.2), (1.75, 0, 0), (0, 0, 4.2), 0.55, smooth, paint)
