@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pose_export.synthetic.backdrops import room
+from pose_export.synthetic.backdrops import flat, foliage, room, sport, street
 from pose_export.synthetic.backdrops.base import Backdrop, Draw, Random
 from pose_export.synthetic.backdrops.folder import Pictures
 from pose_export.synthetic.backdrops.panorama import Panoramas
@@ -16,8 +16,21 @@ PANORAMA_SHARE, FOLDER_SHARE = 0.5, 0.5
 """Of all backdrops, those cut from panoramas, and from the user's pictures, where there are any."""
 
 
-DRAWN: dict[str, tuple[float, Draw]] = {"room": (0.3, room.draw)}
+DRAWN: dict[str, tuple[float, Draw]] = {
+    "room": (0.3, room.draw),
+    "street": (0.2, street.draw),
+    "foliage": (0.17, foliage.draw),
+    "field": (0.08, sport.field),
+    "posters": (0.05, flat.posters),
+    "heap": (0.06, flat.heap),
+    "bars": (0.04, flat.bars),
+    "studio": (0.07, flat.studio),
+    "noise": (0.03, flat.noise),
+}
 """Kinds that need no files, and how often each is drawn."""
+
+ONLY_HELD_OUT: dict[str, tuple[float, Draw]] = {"hall": (0.15, sport.hall)}
+"""Kinds that validation alone sees."""
 
 
 class Backdrops:
@@ -33,7 +46,7 @@ class Backdrops:
     """
 
     def __init__(self, *, panoramas: Path | None = None, folder: Path | None = None, held_out: bool = False) -> None:
-        self._draws: dict[str, tuple[float, Draw]] = dict(DRAWN)
+        self._draws: dict[str, tuple[float, Draw]] = {**DRAWN, **(ONLY_HELD_OUT if held_out else {})}
         if panoramas is not None:
             self._draws["panorama"] = PANORAMA_SHARE, Panoramas(panoramas, held_out).draw
         pictures = None if folder is None else Pictures(folder, held_out)

@@ -48,7 +48,7 @@ def photograph(
 def _as_bytes(image: Image | Floats) -> Image:
     if image.dtype == np.uint8:
         return np.asarray(np.ascontiguousarray(image), np.uint8)
-    return np.clip(np.asarray(image, np.float32) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.asarray(image, np.float32) * 255 + 0.5, 0, 255), np.uint8)
 
 
 def _resized(picture: Image, size_wh: tuple[int, int]) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
 
@@ -52,12 +52,13 @@ def basis(normals: Array) -> Array:
     return np.stack([one, *linear, *square, 0.546274 * (x * x - y * y)], axis=-1).astype(np.float32)
 
 
-def simple(direction: Array, colour: Array, above: Array, below: Array, hardness: float) -> Light:
+def simple(direction: ArrayLike, colour: ArrayLike, above: ArrayLike, below: ArrayLike, hardness: float) -> Light:
     """A lamp, and ambient light that goes from `above` (received by surfaces that face up) to `below`."""
     ambient = np.zeros((9, 3), np.float32)
     ambient[0] = (np.asarray(above) + np.asarray(below)) / 2 / 0.282095
     ambient[1] = (np.asarray(above) - np.asarray(below)) / 2 / 0.488603
-    unit = np.asarray(direction, np.float32) / np.linalg.norm(direction)
+    towards = np.asarray(direction, np.float64)
+    unit = towards / np.linalg.norm(towards)
     return Light(
         direction=unit.astype(np.float32), colour=np.asarray(colour, np.float32), ambient=ambient, hardness=hardness
     )

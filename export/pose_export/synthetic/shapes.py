@@ -172,12 +172,12 @@ def slab(outline: Sequence[tuple[float, float]] | Array, thickness: float) -> Sh
 def ellipse(width: float, height: float, steps: int = 20, up: float = 0.0) -> Array:
     """An outline (steps, 2) for `slab`, counter-clockwise; full width and height, its centre at (0, up), metres."""
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    return np.stack([np.cos(t) * width / 2, np.sin(t) * height / 2 + up], axis=1)
+    return np.asarray(np.stack([np.cos(t) * width / 2, np.sin(t) * height / 2 + up], axis=1), np.float64)
 
 
 def shifted(point: Point, x: float, y: float, z: float) -> Array:
     """A point moved by a vector."""
-    return np.asarray(point, np.float64) + np.array([x, y, z])
+    return np.asarray(np.asarray(point, np.float64) + np.array([x, y, z]), np.float64)
 
 
 def _joined(parts: list[Shape]) -> Shape:

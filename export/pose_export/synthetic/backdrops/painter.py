@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import exp, log2
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_export.synthetic.backdrops.detail import with_detail
 from pose_export.synthetic.backdrops.textures import Ramp, Texture
 from pose_export.synthetic.view import View
 
@@ -16,6 +18,7 @@ Floats = NDArray[np.float64]
 Point = Sequence[float] | Floats
 
 _NEAR = 0.08  # metres; nothing nearer is painted
+_COARSE = 0.66  # of the full size
 _BITS = 4  # of sub-pixel precision
 _CORNERS = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], np.float64)
 
@@ -23,18 +26,34 @@ _CORNERS = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], np.float64)
 class Painter:
     """A picture that grows by rectangles. Axes of `View`, turned about the camera's vertical by `turn` radians.
 
+    It is painted smaller than the view wants it, for speed, and enlarged at the end.
+
     Attributes:
+        view: as painted, smaller than the one given.
         picture: uint8 (H, W, 3), B, G, R; painted in place.
         haze: B, G, R that far things fade to, and the distance at which 63 % is gone, metres; None is clear air.
     """
 
     def __init__(self, view: View, turn: float = 0.0) -> None:
-        self.view = view
+        width, height = (max(2, round(side * _COARSE)) for side in view.size_wh)
+        self._full_wh = view.size_wh
+        self.view = view = View((width, height), view.focal_px * height / view.size_wh[1], view.pitch, view.height)
         self.picture: NDArray[np.uint8] = np.zeros((view.size_wh[1], view.size_wh[0], 3), np.uint8)
         self.haze: tuple[Floats, float] | None = None
         c, s = np.cos(turn), np.sin(turn)
         self._matrix = view.matrix() @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
         self._eye = np.array([0, view.height, 0])
+
+    def finished(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The picture in full size, uint8 (H, W, 3), with fine detail as strong as the coarse detail around it."""
+        full = cv2.resize(self.picture, self._full_wh, interpolation=cv2.INTER_CUBIC)
+        return with_detail(np.asarray(full, np.uint8), rng)
+
+    def sees(self, corner: Point, along: Point, depth: Point, height: float) -> bool:
+        """Whether a box (as in `cuboid`) may be in the picture; quick, and at times True for one that just is not."""
+        plane = self._plane(corner, along, depth)
+        base = _CORNERS @ plane.T
+        return not self._outside(np.concatenate([base, base + self._matrix[:, 1] * height]))
 
     def quad(
         self,
@@ -63,8 +82,6 @@ class Painter:
         plane = self._plane(origin, along, up)
         if self._outside(_CORNERS @ plane.T):
             return
-        if ramp is not None:
-            ramp = self._aired(ramp, shade, origin, along, up)
         for part in _bands(plane):
             seen = self._outline(plane, part)
             if seen is None:
@@ -72,9 +89,10 @@ class Painter:
             box, mask = seen
             colours = self._sample(plane, box, mask, texture, repeat)
             if ramp is not None:
-                colours = np.asarray(cv2.applyColorMap(colours, ramp), np.uint8)
-            elif shade != 1.0:
-                colours = np.asarray(cv2.convertScaleAbs(colours, alpha=shade), np.uint8)
+                lit = self._aired(ramp, shade, plane, part)
+                colours = np.asarray(cv2.applyColorMap(colours, lit), np.uint8)
+            else:
+                colours = self._aired(colours, shade, plane, part)
             if alpha is not None:
                 share = self._sample(plane, box, mask, alpha, repeat)
                 mask = np.asarray(cv2.multiply(mask, share, scale=opacity / 255), np.uint8)
@@ -115,6 +133,8 @@ class Painter:
             scale: metres that the texture covers.
             front: another texture for the front, once over all of it.
         """
+        if not self.sees(corner, along, depth, height):
+            return
         corner, along, depth = (np.asarray(v, np.float64) for v in (corner, along, depth))
         up = np.array([0, height, 0])
         faces = [
@@ -126,8 +146,7 @@ class Painter:
             (corner, along, depth, -up, 0.45),
         ]
         for i, (origin, right, tall, outward, shade) in enumerate(faces):
-            middle = origin + (right + tall) / 2
-            if float((self._eye - middle) @ outward) <= 0:
+            if float((self._eye - origin) @ outward) <= 0:
                 continue
             if i == 0 and front is not None:
                 self.quad(origin, right, tall, front[0], front[1], shade=shade)
@@ -153,13 +172,17 @@ class Painter:
         ]
         return np.asarray(self._matrix @ np.stack(columns, axis=1), np.float64)
 
-    def _aired(self, ramp: Ramp, shade: float, origin: Point, along: Point, up: Point) -> Ramp:
-        colours = ramp.astype(np.float64) * shade
-        if self.haze is not None:
-            middle = np.asarray(origin, np.float64) + (np.asarray(along) + np.asarray(up)) / 2 - self._eye
-            clear = float(np.exp(-np.linalg.norm(middle) / self.haze[1]))
-            colours = colours * clear + self.haze[0] * (1 - clear)
-        return np.clip(colours, 0, 255).astype(np.uint8)
+    def _aired(
+        self, colours: NDArray[np.uint8], shade: float, plane: Floats, part: tuple[float, float, float, float]
+    ) -> NDArray[np.uint8]:
+        """Lit, and as pale as the air before it makes it."""
+        if self.haze is None:
+            return colours if shade == 1.0 else np.asarray(cv2.convertScaleAbs(colours, alpha=shade), np.uint8)
+        depths = [float(plane[2] @ (s, t, 1)) for s in part[:2] for t in part[2:]]
+        clear = exp(-max(max(depths) + max(min(depths), 0.0), 0.0) / 2 / self.haze[1])
+        pale = self.haze[0] * (1 - clear)
+        lut = np.arange(256)[:, None] * (shade * clear) + pale
+        return np.asarray(cv2.LUT(colours, np.minimum(lut, 255).astype(np.uint8)[None]), np.uint8)
 
     def _outline(
         self, plane: Floats, part: tuple[float, float, float, float]
@@ -184,9 +207,13 @@ class Painter:
 
     def _outside(self, corners: Floats) -> bool:
         """Whether all corners lie beyond the same edge of the picture, or behind the camera; quick."""
-        (width, height), (x, y, depth) = self.view.size_wh, corners.T
-        beyond = (x < 0, x > width * depth, y < 0, y > height * depth, depth < _NEAR)
-        return any(side.all() for side in beyond)
+        width, height = self.view.size_wh
+        left = right = above = below = behind = True
+        for x, y, depth in corners.tolist():
+            left, right = left and x < 0, right and x > width * depth
+            above, below = above and y < 0, below and y > height * depth
+            behind = behind and depth < _NEAR
+        return left or right or above or below or behind
 
     def _sample(
         self,
@@ -200,10 +227,10 @@ class Painter:
         height, width = mask.shape
         left, top = box[1].start, box[0].start
         try:
-            back = np.linalg.inv(plane)
+            back = np.asarray(np.linalg.inv(plane), np.float64)
         except np.linalg.LinAlgError:  # seen edge on
             return np.full((height, width, *texture[0].shape[2:]), 128, np.uint8)
-        level = texture[self._level(back, box, texture, repeat)]
+        level = texture[self._level(plane, back, box, texture, repeat)]
         rows, columns = level.shape[:2]
         scale = np.array(
             [[repeat[0] * columns, 0, -0.5], [0, -repeat[1] * rows, repeat[1] * rows - 0.5], [0, 0, 1]], np.float64
@@ -213,14 +240,15 @@ class Painter:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpPerspective(level, matrix, (width, height), flags=flags, borderMode=border), np.uint8)
 
-    def _level(self, back: Floats, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]) -> int:
+    def _level(
+        self, plane: Floats, back: Floats, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]
+    ) -> int:
+        """Which size of the texture suits the middle of the box: a homography H scales areas by det H / w³."""
         x, y = (box[1].start + box[1].stop) / 2, (box[0].start + box[0].stop) / 2
-        points = np.array([[x, y, 1], [x + 1, y, 1], [x, y + 1, 1]]) @ back.T
-        if (np.abs(points[:, 2]) < 1e-12).any():
-            return len(texture) - 1
-        st = points[:, :2] / points[:, 2:] * (repeat[0] * texture[0].shape[1], repeat[1] * texture[0].shape[0])
-        area = abs(float(np.linalg.det(st[1:] - st[0])))
-        return int(np.clip(np.floor(0.5 * np.log2(max(area, 1e-9)) + 0.3), 0, len(texture) - 1))
+        w = abs(float(back[2, 0] * x + back[2, 1] * y + back[2, 2]))
+        texels = repeat[0] * texture[0].shape[1] * repeat[1] * texture[0].shape[0]
+        area = texels / max(abs(float(np.linalg.det(plane))) * w**3, 1e-12)
+        return min(max(int(0.5 * log2(max(area, 1.0)) + 0.3), 0), len(texture) - 1)
 
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:

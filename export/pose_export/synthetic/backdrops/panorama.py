@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_export.synthetic.backdrops.base import Backdrop, Image, Random, held_out
+from pose_export.synthetic.backdrops.detail import with_detail
 from pose_export.synthetic.light import Light, from_radiance
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
@@ -18,7 +18,6 @@ from pose_runtime.sources.images import in_folder, read_image
 
 _MAX_BYTES = 1 << 28
 _RADIANCE = "env_radiance.npz"
-_DETAIL = 512
 
 
 class Panoramas:
@@ -48,7 +47,7 @@ class Panoramas:
         name = self.files[int(rng.integers(len(self.files)))]
         yaw, mirrored = float(rng.random()), bool(rng.random() < 0.5)
         panorama, exposure = self._picture(name)
-        image = _with_detail(_cut(panorama, view, yaw, mirrored), rng)
+        image = with_detail(_cut(panorama, view, yaw, mirrored), rng, sharpened=0.5)
         radiance = self._radiance[name.stem]
         if mirrored:
             radiance, yaw = radiance[:, ::-1], 1 - yaw
@@ -123,30 +122,3 @@ def _cut(panorama: Image, view: View, yaw: float, mirrored: bool) -> Image:
     rows = np.clip(np.float32(height / 2 - 0.5) - latitude * np.float32(height / np.pi), 0, height - 1)
     cut = cv2.remap(panorama, columns % np.float32(width), rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(cv2.resize(cut, view.size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-@lru_cache(maxsize=1)
-def _detail_bank() -> NDArray[np.float32]:
-    """Fine structure, float32 (3, side, side) of deviation 1: grain, blotches, fibres."""
-    rng = np.random.default_rng(9)
-    layers = []
-    for sigma in ((0.6, 0.6), (1.1, 1.1), (0.6, 2.2)):
-        white = rng.normal(0, 1, (_DETAIL, _DETAIL)).astype(np.float32)
-        fine = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])
-        fine = cv2.subtract(fine, cv2.GaussianBlur(fine, (0, 0), 3))
-        layers.append(fine / fine.std())
-    return np.asarray(layers, np.float32)
-
-
-def _with_detail(cut: Image, rng: Random) -> Image:
-    """Detail as strong as the coarser structure around it, so that flat walls and sky stay flat."""
-    height, width = cut.shape[:2]
-    bank = _detail_bank()
-    layer = bank[int(rng.integers(len(bank)))]
-    layer = np.tile(layer, (-(-height // _DETAIL) + 1, -(-width // _DETAIL) + 1))
-    top, left = (int(v) for v in rng.integers(0, _DETAIL, 2))
-    luma = cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY)
-    activity = cv2.blur(cv2.absdiff(luma, cv2.GaussianBlur(luma, (0, 0), 2.5)), (9, 9)).astype(np.float32)
-    detail = layer[top : top + height, left : left + width] * (activity * rng.uniform(0.5, 1.4) + 0.6)
-    sharp = cv2.addWeighted(cut, 1.6, cv2.GaussianBlur(cut, (0, 0), 1.5), -0.6, 0)
-    return np.asarray(cv2.add(sharp, cv2.merge([detail] * 3), dtype=cv2.CV_8U), np.uint8)

@@ -31,7 +31,7 @@ class Wall:
 
     def at(self, s: float, y: float, out: float = 0.0) -> Floats:
         """A point `s` metres along the wall, `y` up and `out` into the room."""
-        return self.origin + self.along * s + self.inward * out + np.array([0, y, 0])
+        return np.asarray(self.origin + self.along * s + self.inward * out + np.array([0, y, 0]), np.float64)
 
 
 def draw(rng: Random, view: View, clear: float) -> Backdrop:
@@ -52,7 +52,7 @@ def draw(rng: Random, view: View, clear: float) -> Backdrop:
     _walls(painter, rng, walls, bright)
     for wall in walls:
         _furnish(painter, rng, wall)
-    return _lit(painter.picture, rng)
+    return _lit(painter.finished(rng), rng)
 
 
 def _floor(painter: Painter, rng: Random, sides: tuple[float, float, float, float], bright: float) -> None:
@@ -135,7 +135,8 @@ def _furnish(painter: Painter, rng: Random, wall: Wall) -> None:
         w = float(rng.uniform(*width))
         if s + w > wall.length - 0.1:
             break
-        thing(painter, rng, wall, s, w)
+        if painter.sees(wall.at(s - 0.3, 0), wall.along * (w + 0.6), wall.inward, wall.height):
+            thing(painter, rng, wall, s, w)
         s += w + float(rng.gamma(1.5, 0.35))
 
 

@@ -14,7 +14,7 @@ Random = np.random.Generator
 Picture = NDArray[np.uint8]
 
 _LETTERS = np.array(list("ABCDEFGHIKLMNOPRSTUVWYaeioutrnslmdh0123456789&!"))
-_COUNT = 24  # sheets of each sort per process
+_COUNT = 40  # sheets of each sort per process
 
 
 def poster(rng: Random) -> Texture:
@@ -42,6 +42,11 @@ def crown(rng: Random) -> tuple[Texture, Texture]:
     return _crown(int(rng.integers(6)))
 
 
+def bush(rng: Random) -> tuple[Texture, Texture]:
+    """A crown that stands on the ground: its lower third is cut off."""
+    return _bush(int(rng.integers(6)))
+
+
 def foliage_ramp(rng: Random) -> Ramp:
     """Colours of leaves from shade to sun."""
     base = green(rng) if rng.random() < 0.88 else warm(rng)
@@ -55,10 +60,9 @@ def _poster(number: int) -> Texture:
     height, width = (256, int(rng.choice([176, 256, 384])))
     if number % 3 == 0:
         noise = fractal(rng, 1.7, (0.5, 1))
-        sheet = cv2.applyColorMap(
-            np.clip(130 + 55 * noise, 0, 255).astype(np.uint8), ramp(colour(rng), colour(rng), back, colour(rng))
-        )
-        sheet = cv2.resize(sheet, (width, height))
+        grey = np.clip(130 + 55 * noise, 0, 255).astype(np.uint8)
+        sheet = np.asarray(cv2.applyColorMap(grey, ramp(colour(rng), colour(rng), back, colour(rng))), np.uint8)
+        sheet = np.asarray(cv2.resize(sheet, (width, height)), np.uint8)
     else:
         sheet = np.full((height, width, 3), back, np.uint8)
     _figures(sheet, rng, int(rng.integers(1, 7)))
@@ -152,7 +156,7 @@ def _facade(number: int) -> Texture:
         for j in range(columns):
             x0, y0 = int((j + 0.5) * w - wide / 2), int((i + 0.5) * h - tall / 2)
             x1, y1 = int(x0 + wide), int(y0 + tall)
-            glass = np.array([150, 135, 120]) * rng.uniform(0.2, 1.3)
+            glass = np.array([165, 145, 130]) * rng.uniform(0.25, 1.35)
             cv2.rectangle(sheet, (x0 - 2, y0 - 2), (x1 + 2, y1 + 3), frame, -1)
             cv2.rectangle(sheet, (x0, y0), (x1, y1), tuple(glass.tolist()), -1)
             cv2.rectangle(sheet, (x0, y0), (x1, (y0 * 2 + y1) // 3), tuple((glass * 0.7).tolist()), -1)
@@ -180,3 +184,9 @@ def _crown(number: int) -> tuple[Texture, Texture]:
         cv2.ellipse(grey, where, axes, angle, 0, 360, shade, -1, cv2.LINE_AA)
         cv2.ellipse(alpha, where, axes, angle, 0, 360, 255, -1, cv2.LINE_AA)
     return pyramid(np.clip(grey, 0, 255).astype(np.uint8)), pyramid(np.clip(alpha, 0, 255).astype(np.uint8))
+
+
+@lru_cache(maxsize=6)
+def _bush(number: int) -> tuple[Texture, Texture]:
+    grey, alpha = _crown(number)
+    return pyramid(np.ascontiguousarray(grey[0][:168])), pyramid(np.ascontiguousarray(alpha[0][:168]))
