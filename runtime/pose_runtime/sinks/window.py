@@ -43,7 +43,7 @@ class Window(Sink):
             raise SinkError(f"window: the display did not answer in {_PROBE_S:.0f} s; use --save instead") from None
         if done.returncode != 0:
             raise SinkError("window: the display does not answer, or OpenCV has no window code; use --save instead")
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)  # no tool bar
         self._hold = hold
         self._size_wh: tuple[int, int] | None = None  # of what it shows
 
