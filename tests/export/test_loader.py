@@ -8,7 +8,8 @@ import torch
 from painted import Counting, Painted
 from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import Whole
-from pose_export.training.loader import Batch, Loader, Order, normalise
+from pose_export.training.loader import Batch, Loader, normalise
+from pose_export.training.order import Order
 from pose_export.training.source import RecordError, Share
 from pose_runtime.errors import ExportError
 

@@ -13,7 +13,7 @@ import pytest
 from painted import paint
 from pose_export.training import shards
 from pose_export.training.record import Record
-from pose_export.training.shards import Shards, write_shard
+from pose_export.training.shards import Shards, shard_path, write_shard
 from pose_export.training.source import RecordError, open_data
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
@@ -39,6 +39,7 @@ def check_same(a: Record, b: Record) -> None:
 def test_round_trip_over_several_shards(tmp_path: Path) -> None:
     for first, count in ((7, 5), (0, 7)):
         path = write_shard(tmp_path, some(first, count), recipe="ab12", first=first, quality="png")
+        assert path == shard_path(tmp_path, "ab12", first)
         assert path.name == f"ab12-{first:09d}.shard"
     source = pickle.loads(pickle.dumps(open_data(f"shards:{tmp_path}")))
     assert len(source) == 12
@@ -101,6 +102,9 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for recipe, first in (("../x", 0), ("", 0), ("x", -1)):
         with pytest.raises(ExportError, match="got recipe"):
             write_shard(tmp_path, some(0, 1), recipe=recipe, first=first)
+    for quality in (0, 101):
+        with pytest.raises(ExportError, match=f"got quality {quality}"):
+            write_shard(tmp_path, some(0, 1), recipe="x", first=0, quality=quality)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ExportError, match="cannot write it"):
         write_shard(tmp_path / "file" / "folder", some(0, 1), recipe="x", first=0)

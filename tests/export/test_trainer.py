@@ -305,12 +305,10 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-import msgspec
 import torch
 torch.set_num_threads(1)
 import test_trainer as tests
-every_step = msgspec.structs.replace(tests.recipe(steps=1 << 30), save_every_s=0.0)
-run = tests.trainer(Path(sys.argv[1]), every_step)
+run = tests.trainer(Path(sys.argv[1]), tests.recipe(steps=1 << 30, save_every_s=0))
 if (Path(sys.argv[1]) / "state.npz").exists():
     run.resume()
 run.run()

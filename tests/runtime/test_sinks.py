@@ -16,6 +16,7 @@ import tiny
 from pose_runtime.errors import SinkError
 from pose_runtime.frame import Frame
 from pose_runtime.poses import Poses
+from pose_runtime.sinks import window
 from pose_runtime.sinks.draw import COLOURS, draw, side_of, to_bgr
 from pose_runtime.sinks.jsonl import JsonLines
 from pose_runtime.sinks.save import open_save, refuse_source_file
@@ -349,18 +350,47 @@ except SinkError as error:
 
 
 def test_closing_the_window_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    visible = [1.0, 0.0]
+    visible, shown = [1.0, 0.0], []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
-    for name in ("namedWindow", "imshow", "destroyAllWindows"):
+    for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
     monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: visible.pop(0))
-    with Window() as window:
-        window.write(item(), ONE)
-        assert not window.finished
-        window.write(item(), ONE)
-        assert window.finished
+    with Window() as open_one:
+        open_one.write(item(), ONE)
+        assert not open_one.finished
+        open_one.write(item(), ONE)
+        assert open_one.finished
+    assert shown[0].shape == (480, 640, 3)  # a small frame, enlarged
+    for x, side in ((20, "left"), (100, "right")):
+        assert tuple(shown[0][round(20.5 * 5), round((x + 0.5) * 5)]) == COLOURS[side]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "shown"),
+    [((128, 96), (640, 480)), ((640, 360), (640, 360)), ((720, 1280), (720, 1280)), ((3840, 2160), (1280, 720)),
+     ((1, 3000), (1, 1280)), ((1, 1), (640, 640))],
+)  # fmt: skip
+def test_what_a_window_shows_is_of_a_handy_size(size_wh: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert window._shown_size(size_wh) == shown
+
+
+def test_a_picture_stays_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [-1, -1, -1, ord("q")]
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    for name in ("namedWindow", "resizeWindow", "imshow", "destroyAllWindows"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: keys.pop(0))
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    with Window(hold=True) as held:
+        held.write(item(), ONE)
+        assert len(keys) == 3
+    assert keys == []
+    with Window(hold=True):
+        pass  # nothing to look at
 
 
 def test_a_png_takes_no_jpeg_quality(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ema: Average = Average()
     validation: Validation = Validation()
     log_every: Annotated[int, Meta(ge=1, le=1 << 40)] = 20
-    save_every_s: Annotated[float, Meta(ge=1, le=86400)] = 120.0
+    save_every_s: Annotated[float, Meta(ge=0, le=86400)] = 120.0
     weights: Literal["float32", "float16"] = "float32"
 
 

@@ -37,6 +37,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         recipe: as plain types.
         layout: SHA-256 of shapes and dtypes of the tensors.
         step: steps done.
+        decay_from: the step at which the learning rate begins to fall.
         wall_s: seconds spent in them, over all chunks.
         scaler: of float16's loss scaling, where that is used.
     """
@@ -45,6 +46,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     recipe: dict[str, Any]
     layout: str
     step: int
+    decay_from: int
     wall_s: float
     scaler: dict[str, float] | None
 

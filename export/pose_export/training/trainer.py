@@ -21,7 +21,7 @@ from pose_export.training.ema import Ema
 from pose_export.training.interrupt import Interrupt, interruptible
 from pose_export.training.precision import Compute
 from pose_export.training.progress import Shown
-from pose_export.training.recipe import Recipe, differences, parse, plain
+from pose_export.training.recipe import Recipe, differences, plain
 from pose_export.training.torch_engine import as_tuple
 from pose_runtime.errors import ExportError
 
@@ -122,8 +122,7 @@ class Trainer:
         """
         path = self.out / STATE
         meta = state.read_meta(path)
-        fallen = meta.step > _decay_start(meta, path)
-        if fallen and meta.step < self.recipe.schedule.decay_start(self.recipe.steps):
+        if meta.decay_from < meta.step < self._decay_from():
             path = self.out / BEFORE_DECAY
             meta = state.read_meta(path)
         self._check(meta, path)
@@ -154,7 +153,7 @@ class Trainer:
         if self.step >= self.recipe.steps:
             return "done"
         for images, targets in self.task.batches(self.step):
-            if self.step == self.recipe.schedule.decay_start(self.recipe.steps):
+            if self.step == self._decay_from():
                 self._write_state(BEFORE_DECAY)
             terms = self._step(images, targets)
             window.add(len(images), terms)
@@ -235,6 +234,9 @@ class Trainer:
             text += f"  AP {self.ap:.1f}"
         shown.row(self.step, text)
 
+    def _decay_from(self) -> int:
+        return self.recipe.schedule.decay_start(self.recipe.steps)
+
     def _rate(self, step: int) -> float:
         return self.recipe.optimiser.lr * self.recipe.schedule.factor(step, self.recipe.steps)
 
@@ -261,6 +263,7 @@ class Trainer:
             recipe=plain(self.recipe),
             layout=state.layout(tensors),
             step=self.step,
+            decay_from=self._decay_from(),
             wall_s=self._wall(),
             scaler=None if self._scaler is None else self._scaler.state_dict(),
         )
@@ -296,8 +299,3 @@ class Trainer:
 
     def _wall(self) -> float:
         return self._wall_s + monotonic() - self._started
-
-
-def _decay_start(meta: state.Meta, path: Path) -> int:
-    before = parse(meta.recipe, str(path))
-    return before.schedule.decay_start(before.steps)

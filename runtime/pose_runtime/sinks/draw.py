@@ -66,6 +66,20 @@ def to_bgr(frame: Frame) -> ByteArray:
     return np.asarray(cv2.cvtColor(pixels, _CONVERSIONS[frame.format]), np.uint8)
 
 
+def drawn(frame: Frame, poses: Poses, size_wh: tuple[int, int] | None = None) -> ByteArray:
+    """A frame with its people, uint8 (H, W, 3), B, G, R; at another size the lines are made for that size."""
+    image = to_bgr(frame)
+    if size_wh is not None and size_wh != frame.size_wh:
+        ratio_xy = np.divide(size_wh, frame.size_wh)
+        way = cv2.INTER_AREA if ratio_xy.max() <= 1 else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(image, size_wh, interpolation=way), np.uint8)
+        keypoints = poses.keypoints.copy()
+        keypoints[..., :2] = (keypoints[..., :2] + 0.5) * ratio_xy - 0.5  # the first pixel's centre is half a pixel in
+        poses = Poses(keypoints, poses.scores, poses.skeleton, poses.ids)
+    draw(image, poses)
+    return image
+
+
 def _rows(plane: ByteArray, rows: int, stride: int) -> ByteArray:
     """A plane as (rows, stride); the bytes that the last row may lack are zero."""
     flat = plane.reshape(-1)[: rows * stride]

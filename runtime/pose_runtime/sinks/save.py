@@ -15,7 +15,7 @@ from pose_runtime.arrays import ByteArray
 from pose_runtime.errors import SinkError
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
-from pose_runtime.sinks.draw import draw, to_bgr
+from pose_runtime.sinks.draw import drawn
 from pose_runtime.sources import Item, Source
 from pose_runtime.sources.images import SUFFIXES
 
@@ -89,12 +89,6 @@ def write_image(path: Path, image: ByteArray) -> None:
         raise SinkError(f"{path}: cannot write it: {error.strerror}") from error
 
 
-def _drawn(item: Item, poses: Poses) -> ByteArray:
-    image = to_bgr(item.frame)
-    draw(image, poses)
-    return image
-
-
 class ImageFile(Sink):
     """One image."""
 
@@ -104,7 +98,7 @@ class ImageFile(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Write the image."""
-        write_image(self._path, _drawn(item, poses))
+        write_image(self._path, drawn(item.frame, poses))
 
 
 class ImageFolder(Sink):
@@ -129,7 +123,7 @@ class ImageFolder(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Write the frame's image."""
-        write_image(self._target(Path(item.name), item.index), _drawn(item, poses))
+        write_image(self._target(Path(item.name), item.index), drawn(item.frame, poses))
 
     def _target(self, name: Path, index: int) -> Path:
         stem = f"{name.stem}_{index:06d}" if self._numbered else name.stem
@@ -154,7 +148,7 @@ class VideoFile(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Add a frame."""
-        self._writer.write(_drawn(item, poses), item.index, item.time_s)
+        self._writer.write(drawn(item.frame, poses), item.index, item.time_s)
 
     def close(self) -> None:
         """Finish the video and give it its name."""

@@ -13,7 +13,7 @@ from pose_runtime.arrays import ByteArray
 from pose_runtime.errors import SinkError
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
-from pose_runtime.sinks.draw import draw, to_bgr
+from pose_runtime.sinks.draw import drawn
 from pose_runtime.sinks.save import check_folder, write_image
 from pose_runtime.sources import Item
 from pose_runtime.sources.images import SUFFIXES
@@ -75,13 +75,10 @@ class ContactSheet(Sink):
 
     def _cell(self, item: Item, poses: Poses) -> _Cell:
         """The frame shrunk to fit the first one's cell, drawn at that size so that lines stay clear."""
-        image = to_bgr(item.frame)
-        height, width = image.shape[:2]
         if self._size_wh is None:
-            self._size_wh = _fit((width, height), (_SIDE, _SIDE))
-        size_wh = _fit((width, height), self._size_wh)
-        small = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-        draw(small, scaled(poses, size_wh[0] / width, size_wh[1] / height))
+            self._size_wh = _fit(item.frame.size_wh, (_SIDE, _SIDE))
+        size_wh = _fit(item.frame.size_wh, self._size_wh)
+        small = drawn(item.frame, poses, size_wh)
         picture = np.full((self._size_wh[1], self._size_wh[0], 3), _GROUND, np.uint8)
         left, top = ((whole - part) // 2 for whole, part in zip(self._size_wh, size_wh, strict=True))
         picture[top : top + size_wh[1], left : left + size_wh[0]] = small
@@ -92,14 +89,6 @@ def _fit(size_wh: tuple[int, int], into_wh: tuple[int, int]) -> tuple[int, int]:
     """A size in the same ratio inside another one; nothing is enlarged."""
     ratio = min(1.0, *(limit / side for limit, side in zip(into_wh, size_wh, strict=True)))
     return max(1, round(size_wh[0] * ratio)), max(1, round(size_wh[1] * ratio))
-
-
-def scaled(poses: Poses, x_ratio: float, y_ratio: float) -> Poses:
-    """The people of an image, on that image resized: a pixel's centre lies half a pixel from its edges in both."""
-    keypoints = poses.keypoints.copy()
-    ratio = np.array([x_ratio, y_ratio], np.float32)
-    keypoints[..., :2] = (keypoints[..., :2] + 0.5) * ratio - 0.5
-    return Poses(keypoints, poses.scores, poses.skeleton, poses.ids)
 
 
 def spread(cells: list[_Cell], count: int) -> list[_Cell]:
