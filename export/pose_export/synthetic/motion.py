@@ -24,11 +24,11 @@ from pose_runtime.errors import ExportError
 FAMILIES: tuple[tuple[str, str, float], ...] = (
     # name, pattern of source letter and clip name, share
     ("sit", r"E authored_sit_", 20),
-    ("stand", r"E authored_stand", 13),
-    ("walk", r"B .*_walking_", 12),
-    ("authored", r"E authored_(?!sit_|stand)", 20),
+    ("stand", r"E authored_stand", 20),
+    ("walk", r"B .*_walking_", 15),
+    ("authored", r"E authored_(?!sit_|stand)", 14),
     ("sport", r"B (?!.*_walking_)", 10),
-    ("acrobatics", r"C ", 12),
+    ("acrobatics", r"C ", 8),
     ("dance", r"A ", 10),
     ("everyday", r"D ", 3),
 )

@@ -426,6 +426,8 @@ def _fitted(uniform: Any, value: Floats) -> Floats:
 
 def sun_matrix(sun: Floats, drawables: list[Drawable]) -> Floats:
     """World to the shadow map's clip space, (4, 4): parallel light, just around everybody."""
+    if not drawables:
+        return np.eye(4, dtype=np.float32)
     spots = np.concatenate([item.transforms[:, :, 3] + item.transforms[:, :, :3] @ _middle(item) for item in drawables])
     centre = (spots.min(0) + spots.max(0)) / 2
     radius = min(float(np.linalg.norm(spots - centre, axis=1).max()) + 1.2, 12.0)

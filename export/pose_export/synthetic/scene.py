@@ -41,7 +41,7 @@ class Direction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     people: tuple[float, ...] = (0.03, 0.32, 0.25, 0.18, 0.11, 0.06, 0.05)
-    tall: tuple[float, float] = (0.14, 1.25)
+    tall: tuple[float, float] = (0.17, 1.4)
     close_up: float = 0.18
     edge: float = 0.1
     holds: float = 0.25
