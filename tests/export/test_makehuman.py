@@ -1,3 +1,4 @@
+import contextlib
 import json
 from pathlib import Path
 
@@ -222,3 +223,20 @@ def test_damaged_targets_are_refused(folder, arrays):
     np.savez(folder / "targets_detail.npz", **arrays)
     with pytest.raises(ExportError, match="targets_detail"):
         makehuman.open_assets(folder)
+
+
+def test_damaged_bytes_are_refused(folder):
+    """Wherever a byte is wrong: an error of ours, or arrays as good as before; never anything else."""
+    path = folder / "regions.npz"
+    whole = path.read_bytes()
+    refused = []
+    for place in range(0, len(whole), 41):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ExportError):
+            makehuman.read_arrays(path)
+            continue
+        refused.append(place)
+    assert len(refused) > 5
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExportError, match="cannot be read"):
+        makehuman.read_arrays(path)

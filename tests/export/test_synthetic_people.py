@@ -1,5 +1,6 @@
 """People from the real assets, and simple people from none: what must hold for both."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -207,6 +208,28 @@ def test_clips_are_smooth_and_go_on_past_their_end(request, kind):
         assert np.degrees(np.quantile(steps, 0.99)) < 25
         assert np.abs(np.diff([pose.travel for pose in poses], axis=0)).max() < 0.3
         assert poses[0].travel.tolist() == [0, 0]
+
+
+@KINDS
+def test_a_seat_is_below_the_hips_of_who_sits(request, kind):
+    characters, moves = people(request, kind)
+    rng = np.random.default_rng(0)
+    poses = (motion.sample_pose(moves, rng) for _ in range(60))
+    for pose in [pose for pose in poses if pose.family == "sit"][:5]:
+        transforms = rig.bone_transforms(characters[0], pose.quaternions)
+        hips = rig.posed_keypoints(characters[0], transforms)[list(HIPS)].mean(axis=0)
+        below = hips - rig.seat(characters[0], transforms)
+        assert 0.02 < below[1] < 0.25
+        assert np.hypot(below[0], below[2]) < 0.3
+
+
+def test_characters_are_made_faster_than_assets_are_read(assets):
+    start = time.process_time()
+    makehuman.open_assets(shared("assets", "makehuman"))
+    opened = time.process_time()
+    for seed in range(3):
+        body.make_character(assets, np.random.default_rng(seed))
+    assert time.process_time() - opened < 0.5 * (opened - start)
 
 
 def test_partners_of_a_dance_stay_together():

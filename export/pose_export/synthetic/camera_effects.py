@@ -37,7 +37,7 @@ def photograph(
     picture = _optics(picture, rng, worse, people)
     small = rng.random() < 0.5 * worse
     if small:
-        factor = float(rng.uniform(max(0.25, 1 - 1.1 * worse), 0.95))
+        factor = float(rng.uniform(max(0.25, 0.95 - 1.1 * worse), 0.95))
         picture = _resized(picture, (max(8, round(size_wh[0] * factor)), max(8, round(size_wh[1] * factor))))
     picture = _develop(picture, rng, worse)
     if small:

@@ -7,6 +7,7 @@ and .json. Files are as hostile as any: sizes are bounded, every index is checke
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,7 +219,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
             raise ExportError(f"{path}: {size >> 20} MiB unpacked; wanted at most {MAX_ARRAYS_BYTES >> 20}")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, MemoryError) as error:
         raise ExportError(f"{path}: cannot be read as arrays: {error}") from error
 
 

@@ -23,8 +23,8 @@ from pose_runtime.errors import ExportError
 
 FAMILIES: tuple[tuple[str, str, float], ...] = (
     # name, pattern of source letter and clip name, share
-    ("sit", r"E authored_sit_", 20),
-    ("stand", r"E authored_stand", 20),
+    ("sit", r"E authored_sit_|B simple_sit", 20),
+    ("stand", r"E authored_stand|B simple_stand", 20),
     ("walk", r"B .*_walking_", 15),
     ("authored", r"E authored_(?!sit_|stand)", 14),
     ("sport", r"B (?!.*_walking_)", 10),
@@ -156,10 +156,10 @@ def open_motion(folder: Path) -> Motion:
         raise ExportError(f"{clips}: start: wanted {names + 1} growing rows from 0 to {rows}")
     arrays["clip_id"] = np.repeat(np.arange(names), np.diff(start))
     arrays["frame"] = np.arange(rows) - start[arrays["clip_id"]]
-    fps = float(_array(arrays, "fps", clips, "if"))
-    if not 1 <= fps <= 1000:
-        raise ExportError(f"{clips}: fps: got {fps}, wanted 1 to 1000")
-    return Motion(poses=_takes(read_arrays(poses), poses), clips=_takes(arrays, clips), fps=fps)
+    fps = _array(arrays, "fps", clips, "if").astype(np.float64)
+    if fps.shape != () or not 1 <= fps <= 1000:
+        raise ExportError(f"{clips}: fps: got {fps}, wanted one number from 1 to 1000")
+    return Motion(poses=_takes(read_arrays(poses), poses), clips=_takes(arrays, clips), fps=float(fps))
 
 
 def _array(arrays: dict[str, NDArray[np.generic]], name: str, path: Path, kinds: str) -> NDArray[np.generic]:

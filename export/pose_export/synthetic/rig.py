@@ -120,6 +120,13 @@ def bone_transforms(character: Character, quaternions: NDArray[np.float32], lift
     return result
 
 
+def seat(character: Character, transforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The lowest point of the pelvis, float32 (3,): where a seat has to be, if the pose is a sitting one."""
+    own = character.contacts.bones[:, 0] == 0
+    points = skin(character.contacts, transforms)[own]
+    return np.asarray(points[points[:, 1].argmin()])
+
+
 def skin(points: Points, transforms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Linear blend skinning: where transforms (B, 3, 4) take the points, float32 (n, 3)."""
     blended = np.einsum("nk,nkij->nij", points.weights, transforms[points.bones])

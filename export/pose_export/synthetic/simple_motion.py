@@ -127,8 +127,8 @@ def _jump(rng: np.random.Generator) -> Action:
 
 
 FAMILIES: tuple[tuple[str, str, Callable[[np.random.Generator], Action]], ...] = (
-    ("E", "authored_stand_simple", _stand),
-    ("E", "authored_sit_simple", _sit),
+    ("B", "simple_stand", _stand),
+    ("B", "simple_sit", _sit),
     ("B", "simple_walking", _walk),
     ("B", "simple_wave", _wave),
     ("B", "simple_jump", _jump),

@@ -149,7 +149,7 @@ def depth(cut: Cut, assets: Assets) -> NDArray[np.float32]:
     sleeve = np.minimum(from_top, np.minimum(cut.sleeve, WRIST) - arm) if cut.sleeve < 9 else np.full(len(arm), -1)
     inside = np.where(arm > 0, sleeve, body)
     if cut.opening:
-        gap = np.where((points[:, 2] > 0.3) & (arm == 0), np.abs(points[:, 0]) - cut.opening, 1)
+        gap = np.where((points[:, 2] > 0.0) & (arm == 0), np.abs(points[:, 0]) - cut.opening, 1)
         inside = np.minimum(inside, gap)
     return np.asarray(inside, np.float32)
 
