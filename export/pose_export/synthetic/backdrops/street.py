@@ -10,6 +10,8 @@ from pose_export.synthetic.backdrops.painter import Painter
 from pose_export.synthetic.backdrops.textures import colour, ramp, texture, tint, warm
 from pose_export.synthetic.view import View
 
+_DETAILED = 25.0  # metres; houses that begin further away have neither shops nor eaves
+
 
 def draw(rng: Random, view: View, clear: float) -> Backdrop:
     """A street along which, or across which, the camera looks."""
@@ -81,23 +83,15 @@ def _house(
         paint = tint(warm(rng, value=(0.4, 0.8)), 0.9)
         painter.quad(corner, run, (0, high, 0), wall, paint, repeat=(width / 1.5, high / 1.5), shade=shade)
         return
-    floors = int(rng.integers(2, 9))
-    high = floors * 3.1
-    repeat = max(1.0, round(width / 2.6)) / 3, floors / 4
+    high = int(rng.integers(2, 9)) * 3.1
+    repeat = max(1.0, round(width / 2.6)) / 3, high / 3.1 / 4
     painter.quad(corner, run, (0, high, 0), sheets.facade(rng), repeat=repeat, shade=shade)
+    if corner[2] < -_DETAILED:
+        return
     if rng.random() < 0.5:
         _shop(painter, rng, corner, run, width, shade)
-    roof = tint(warm(rng, value=(0.2, 0.5)), 0.7)
-    painter.quad(
-        corner + np.array([0.0, high - 0.2, 0.0]),
-        run,
-        (0, 0.5, 0),
-        texture(rng, "concrete"),
-        roof,
-        repeat=(width, 1),
-        shade=shade,
-    )
-    painter.tone(corner, run, (0, 1.5, 0), texture(rng, "pool"), 0.8)
+    eaves, roof = corner + np.array([0.0, high - 0.2, 0.0]), tint(warm(rng, value=(0.2, 0.5)), 0.7)
+    painter.quad(eaves, run, (0, 0.5, 0), texture(rng, "concrete"), roof, repeat=(width, 1), shade=shade)
 
 
 def _shop(painter: Painter, rng: Random, corner: np.ndarray, run: np.ndarray, width: float, shade: float) -> None:

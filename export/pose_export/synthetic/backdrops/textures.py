@@ -77,7 +77,7 @@ def warm(rng: Random, *, value: tuple[float, float] = (0.25, 0.8)) -> Colour:
 
 def green(rng: Random, *, value: tuple[float, float] = (0.2, 0.6)) -> Colour:
     """A green of leaves and grass."""
-    hsv = np.array([[[rng.normal(85, 18), rng.uniform(0.25, 0.75), rng.uniform(*value)]]], np.float32)
+    hsv = np.array([[[rng.normal(82, 16), rng.uniform(0.2, 0.62), rng.uniform(*value)]]], np.float32)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0] * 255, np.float64)
 
 
