@@ -97,14 +97,16 @@ def _clothes(assets: Assets, rng: np.random.Generator, man: bool, split: Split) 
     bottoms = [garment for garment in ready if garment.role == "bottom"]
     wears_skirt = rng.random() < (0.01 if man else 0.3)
     make_bottom: Callable[[np.random.Generator], tailor.Cut] = tailor.skirt if wears_skirt else tailor.trousers
-    made_bottom = tailor.sew(assets, make_bottom(rng), rng)
-    cut = tailor.tee(rng)
-    made_top = tailor.sew(assets, cut, rng)
-    use_made_bottom = wears_skirt or rng.random() < 0.6
-    bottom = _one(bottoms, rng) if bottoms and not use_made_bottom else _some(made_bottom)
-    top = _one(tops, rng) if tops and rng.random() < 0.4 else _some(made_top)
-    if wears_skirt and rng.random() < 0.4 and top and made_top in top and bottom:
-        bottom = [replace(bottom[0], name="tee/bottom")]
+    if wears_skirt or not bottoms or rng.random() < 0.6:
+        bottom = _some(tailor.sew(assets, make_bottom(rng), rng))
+    else:
+        bottom = _one(bottoms, rng)
+    if tops and rng.random() < 0.4:
+        top = _one(tops, rng)
+    else:
+        top = _some(tailor.sew(assets, tailor.tee(rng), rng))
+        if wears_skirt and bottom and rng.random() < 0.4:  # a dress: skirt and top of one cloth
+            bottom = [replace(bottom[0], name="tee/bottom")]
     under = _some(tailor.sew(assets, tailor.tights(), rng)) if wears_skirt and rng.random() < 0.3 else []
     if not under and rng.random() < 0.5:
         under = _some(tailor.sew(assets, tailor.socks(rng), rng))

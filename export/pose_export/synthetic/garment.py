@@ -30,6 +30,13 @@ class Skinning:
         return Skinning(bones=self.bones[rows], weights=self.weights[rows])
 
 
+def skinning_of(shares: NDArray[np.float32]) -> Skinning:
+    """The four largest shares of each row (n, B), scaled to sum 1."""
+    bones = np.argsort(-shares, axis=1, kind="stable")[:, :4]
+    weights = np.take_along_axis(shares, bones, axis=1).clip(0)
+    return Skinning(bones=bones.astype(np.uint8), weights=weights / weights.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Garment:
     """A mesh that is fitted to the body: clothes, hair, eyes ...

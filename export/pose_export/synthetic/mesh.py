@@ -81,6 +81,19 @@ def numbers(words: list[str], width: int, path: Path, what: str) -> NDArray[np.f
     return values.reshape(-1, width)
 
 
+def indices(values: object, count: int, path: Path, what: str) -> NDArray[np.int64]:
+    """Values as int64 (n,), n > 0, each the number of one of `count` vertices.
+
+    Raises:
+        ExportError: they are not.
+    """
+    array = np.asarray(values)
+    good = array.ndim == 1 and len(array) and array.dtype.kind in "iu"
+    if not good or array.min() < 0 or array.max() >= count:
+        raise ExportError(f"{path}: {what}: wanted vertices from 0 to {count - 1}")
+    return array.astype(np.int64)
+
+
 def read_obj(path: Path) -> Mesh:
     """Read `v`, `vt`, `g` and `f` lines; faces are triangles or quads with texture coordinates (`1/1 2/2 3/3`).
 

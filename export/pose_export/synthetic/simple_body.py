@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_export.synthetic.body import contacts, thickness
-from pose_export.synthetic.makehuman import SCALP, skinning_of
+from pose_export.synthetic.garment import skinning_of
+from pose_export.synthetic.makehuman import SCALP
 from pose_export.synthetic.mesh import normals_of
 from pose_export.synthetic.rig import BONE_NAMES, BONE_PARENTS, BONE_SEGMENTS, BONES
 from pose_export.synthetic.surface import Character, Kind, Surface, Traits

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_export.synthetic.garment import Garment, Role, in_metres
-from pose_export.synthetic.makehuman import SCALP, Assets, skinning_of
+from pose_export.synthetic.garment import Garment, Role, in_metres, skinning_of
+from pose_export.synthetic.makehuman import SCALP, Assets
 from pose_export.synthetic.measures import ANKLE, KNEE, NECK, WAIST, WRIST
 from pose_export.synthetic.mesh import clip
 from pose_export.synthetic.surface import Kind
