@@ -17,7 +17,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Actor:
-    """A character in a pose; transforms float32 (B, 3, 4) stand over x = z = 0 on the floor and face as the pose does."""
+    """A character in a pose; transforms float32 (B, 3, 4) stand over x = z = 0 on the floor and face +z."""
 
     character: Character
     pose: Pose

@@ -18,7 +18,7 @@ def level_for(metres_per_pixel: float) -> int:
 
 
 def coarser(surface: Surface, level: int) -> Surface:
-    """All vertices in a cell become one, at their mean; triangles that collapse are dropped (Rossignac & Borrel 1993)."""
+    """All vertices in a cell become one, at their mean; collapsed triangles are dropped (Rossignac & Borrel 1993)."""
     side = LEVELS[level]
     if not side or len(surface.positions) < 200:
         return surface

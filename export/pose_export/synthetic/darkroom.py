@@ -14,13 +14,9 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-def develop(
-    renderer: Renderer, scene: Scene, backdrop: Backdrop, rng: np.random.Generator
-) -> tuple[Rendering, Image]:
+def develop(renderer: Renderer, scene: Scene, backdrop: Backdrop, rng: np.random.Generator) -> tuple[Rendering, Image]:
     """The scene before its backdrop, as an uint8 picture (B, G, R), and what is known of each pixel."""
-    ground = Floor(
-        strength=0.25 + 0.55 * backdrop.light.hardness * float(rng.uniform(0.5, 1)), contacts=scene.contacts
-    )
+    ground = Floor(strength=0.25 + 0.55 * backdrop.light.hardness * float(rng.uniform(0.5, 1)), contacts=scene.contacts)
     rendering = renderer.render(scene.view, scene.drawables, backdrop.light, ground if backdrop.floor else None)
     alpha = rendering.colour[:, :, 3:]
     colour = rendering.colour[:, :, 2::-1] / np.maximum(alpha, 1e-4)

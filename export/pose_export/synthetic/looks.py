@@ -169,7 +169,7 @@ def dress(surface: Surface, rng: Generator) -> Look:
     )
 
 
-def _skin(character: Character, rng: Generator, hair: Floats, cropped: bool) -> Look:
+def _skin(character: Character, rng: Generator, hair: Floats) -> Look:
     traits = character.traits
     tone = skin_tone(traits, rng)
     flushed = tone * np.array([1.08, 0.80, 0.78], np.float32)
@@ -178,10 +178,9 @@ def _skin(character: Character, rng: Generator, hair: Floats, cropped: bool) -> 
         lips = hsv(rng.uniform(-0.04, 0.02) % 1, rng.uniform(0.5, 0.8), rng.uniform(0.4, 0.8))
     grown = traits.male > 0.5 and traits.age > 18
     beard = float(rng.choice([0.12, 0.45, 0.95], p=[0.6, 0.22, 0.18])) if grown else 0.0
-    scalp = 0.9 if cropped else float(rng.choice([0.0, 0.6, 0.95], p=[0.25, 0.3, 0.45]))
     colours = np.zeros((8, 3), np.float32)
     colours[:4] = tone, flushed, lips, hair
-    colours[4] = beard, scalp, rng.uniform(0.5, 0.95)
+    colours[4] = beard, traits.scalp_hair, rng.uniform(0.5, 0.95)
     eyes = character.keypoints[1:3].mean(0)
     return Look(
         material="skin",
@@ -243,12 +242,11 @@ def choose_looks(character: Character, rng: Generator) -> list[Look]:
     """One Look per surface of the character, in their order."""
     traits = character.traits
     hair = hair_colour(traits, rng)
-    has_hair = any(surface.kind == "hair" for surface in character.surfaces)
     dark_eyes = 0.9 if traits.caucasian < 0.5 else 0.35
     looks = []
     for surface in character.surfaces:
         if surface.kind == "skin":
-            look = _skin(character, rng, hair, has_hair)
+            look = _skin(character, rng, hair)
         elif surface.kind == "eye":
             look = _eyes(surface, rng, dark_eyes)
         elif surface.kind in ("brow", "lash", "hair"):
@@ -267,6 +265,10 @@ def choose_looks(character: Character, rng: Generator) -> list[Look]:
     return looks
 
 
+SAME_PART = 0.12
+"""Pieces of a garment whose middles differ less in height, metres, are alike: both sleeves, both legs."""
+
+
 def parts_of(surface: Surface) -> NDArray[np.float32]:
     """Which part of a garment each vertex belongs to: 0 the highest big piece, 1 the next, 2 small ones. (n,)"""
     count = len(surface.positions)
@@ -277,7 +279,10 @@ def parts_of(surface: Surface) -> NDArray[np.float32]:
     big = np.flatnonzero(sizes >= 0.12 * count)
     heights = [surface.positions[inverse == i, 1].mean() for i in big]
     part = np.full(len(names), 2, np.float32)
-    for place, i in enumerate(big[np.argsort(heights)[::-1]]):
+    place, above = 0, max(heights, default=0.0)
+    for height, i in sorted(zip(heights, big, strict=True), reverse=True):
+        if above - height > SAME_PART:
+            place, above = place + 1, height
         part[i] = min(place, 2)
     if len(big) == 1 and heights[0] < -0.05:  # trousers or a skirt alone
         part[big[0]] = 1
@@ -286,7 +291,7 @@ def parts_of(surface: Surface) -> NDArray[np.float32]:
 
 
 def _pieces(surface: Surface) -> NDArray[np.int64]:
-    """A label per vertex, equal for vertices that triangles connect (or that lie at one place, on either side of a seam)."""
+    """A label per vertex, equal for vertices that triangles connect, or that lie at one place across a seam."""
     _, label = np.unique(np.round(surface.positions, 5), axis=0, return_inverse=True)
     label = label.reshape(-1).astype(np.int64)
     triangles = surface.triangles.astype(np.int64)

@@ -277,7 +277,8 @@ class Renderer:
 
 
 _SHADERS = (
-    "surface.vert", "surface.frag", "shadow.frag", "shade.vert", "mark.frag", "shade.frag", "resolve.frag", "floor.vert", "floor.frag",
+    "surface.vert", "surface.frag", "shadow.frag", "shade.vert", "mark.frag", "shade.frag", "resolve.frag",
+    "floor.vert", "floor.frag",
 )  # fmt: skip
 
 
