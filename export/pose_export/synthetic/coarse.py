@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pose_export.synthetic.surface import Surface
 
@@ -47,6 +48,6 @@ def coarser(surface: Surface, level: int) -> Surface:
     )
 
 
-def _mean(values: np.ndarray, inverse: np.ndarray, count: np.ndarray) -> np.ndarray:
+def _mean(values: NDArray[np.float32], inverse: NDArray[np.int64], count: NDArray[np.float32]) -> NDArray[np.float32]:
     sums = [np.bincount(inverse, values[:, i], len(count)) for i in range(3)]
-    return (np.stack(sums, axis=1) / count).astype(np.float32)
+    return np.asarray(np.stack(sums, axis=1) / count, np.float32)

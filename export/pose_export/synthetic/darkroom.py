@@ -19,7 +19,7 @@ def develop(renderer: Renderer, scene: Scene, backdrop: Backdrop, rng: np.random
     ground = Floor(strength=0.25 + 0.55 * backdrop.light.hardness * float(rng.uniform(0.5, 1)), contacts=scene.contacts)
     rendering = renderer.render(scene.view, scene.drawables, backdrop.light, ground if backdrop.floor else None)
     alpha = rendering.colour[:, :, 3:]
-    colour = rendering.colour[:, :, 2::-1] / np.maximum(alpha, 1e-4)
+    colour = np.asarray(rendering.colour[:, :, 2::-1] / np.maximum(alpha, 1e-4), np.float32)
     shown = srgb(colour * crevices(rendering.depth, scene.view.focal_px)[..., None])
     image = 255 * shown * alpha + backdrop.image * (1 - alpha)
     return rendering, np.clip(image + 0.5, 0, 255).astype(np.uint8)

@@ -13,7 +13,7 @@ from pose_export.training.record import HIDDEN, NOT_LABELLED, VISIBLE
 
 Floats = NDArray[np.float32]
 
-IN_FRONT = 1.6
+IN_FRONT = 2.3
 """A surface hides a joint when it is this many radii of the flesh nearer, and 15 mm of cloth: joints lie inside."""
 MIN_PIXELS = 40
 MIN_SEEN = 0.05

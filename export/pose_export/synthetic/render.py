@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pose_export.synthetic.coarse import coarser, level_for
 from pose_export.synthetic.light import Light
-from pose_export.synthetic.looks import MATERIALS, Look, parts_of
+from pose_export.synthetic.looks import MATERIALS, Look, Material, parts_of
 from pose_export.synthetic.surface import Surface
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
@@ -107,7 +107,7 @@ class Renderer:
         self._whole = context.vertex_array(self._resolve, [(self._square, "2f", "corner")])
         self._noise = context.texture3d((NOISE, NOISE, NOISE), 4, _noise().tobytes())
         self._marking = context.vertex_array(self._mark, [(self._square, "2f", "corner")])
-        self._shaders: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._shaders: dict[tuple[Material, int], tuple[Any, Any]] = {}
         self._meshes: weakref.WeakKeyDictionary[Surface, tuple[Any, Any, int]] = weakref.WeakKeyDictionary()
         self._make_targets()
 
@@ -172,7 +172,8 @@ class Renderer:
                 continue
             _set(program, bones=np.ascontiguousarray(item.transforms[:MAX_BONES]), thickness=item.look.thickness)
             _set(program, number=float(number), cut=item.look.cut)
-            self._mesh(item.surface)[int(program is self._sample)].render()
+            in_shadow, sampled, _ = self._mesh(item.surface)
+            (sampled if program is self._sample else in_shadow).render()
 
     def _shade(
         self,
@@ -211,11 +212,11 @@ class Renderer:
             square.render(self._context.TRIANGLE_STRIP)
         self._context.depth_func = "<"
 
-    def _shader(self, material: str, kind: int) -> tuple[Any, Any]:
+    def _shader(self, material: Material, kind: int) -> tuple[Any, Any]:
         """The program for a material and a fabric, and the rectangle that it paints; compiled when first needed."""
         made = self._shaders.get((material, kind))
         if made is None:
-            define = f"#define MATERIAL {MATERIALS.index(material)}\n#define KIND {kind}"  # type: ignore[arg-type]
+            define = f"#define MATERIAL {MATERIALS.index(material)}\n#define KIND {kind}"
             program = self._program("shade.vert", "shade.frag", define)
             for unit, name in enumerate(("places", "facings", "strands", "depths", "shadow_map", "noise_texture")):
                 _set(program, **{name: unit})
@@ -338,7 +339,7 @@ def _softness(light: Light) -> float:
     return 1.0 + 9.0 * (1.0 - light.hardness)
 
 
-def _paint(look: Look, part: int) -> tuple[tuple[str, int], dict[str, Any]]:
+def _paint(look: Look, part: int) -> tuple[tuple[Material, int], dict[str, Any]]:
     """Which program paints a part of a surface, and its uniforms."""
     row = min(part, 2) if look.material == "cloth" else 0
     pattern = look.pattern[row]
@@ -443,4 +444,4 @@ def sun_matrix(sun: Floats, drawables: list[Drawable]) -> Floats:
 
 
 def _middle(item: Drawable) -> Floats:
-    return item.surface.positions.mean(0)
+    return np.asarray(item.surface.positions.mean(0))

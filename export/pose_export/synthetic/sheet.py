@@ -45,7 +45,7 @@ def write_sheet(
 
 def _drawn(record: Record) -> NDArray[np.uint8]:
     """The photograph with limbs, and a dot per keypoint: blue where seen, red where hidden."""
-    image = record.image.copy()
+    image: NDArray[np.uint8] = record.image.copy()
     for person in record.keypoints:
         at = [(round(float(x)), round(float(y))) for x, y, _ in person]
         for a, b in record.skeleton.limbs:

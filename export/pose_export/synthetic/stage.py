@@ -54,7 +54,7 @@ def stage_names() -> list[str]:
 def read_stage(name: str) -> Stage:
     """A shipped stage by name, or the user's own by path; ExportError says what is wrong with it."""
     if name in stage_names():
-        data = resources.files("pose_export.synthetic").joinpath("stages", f"{name}.toml").read_bytes()
+        data = resources.files("pose_export.synthetic").joinpath("stages").joinpath(f"{name}.toml").read_bytes()
     else:
         try:
             with Path(name).open("rb") as file:
