@@ -38,7 +38,8 @@ class Backdrops:
     Args:
         panoramas: a folder as `Panoramas` takes it.
         folder: of the user's own pictures without people.
-        held_out: backdrops for validation, none of which training sees.
+        held_out: for validation: panoramas and pictures that training never sees, and the kinds of `ONLY_HELD_OUT`. The
+            kinds of `DRAWN` are the same in both: give validation seeds of its own.
 
     Raises:
         ExportError, SourceError: a folder that cannot be used.
