@@ -11,7 +11,7 @@ from pose_export.synthetic.props import furniture, handheld, seat
 from pose_export.synthetic.surface import Surface
 from pose_runtime.errors import ExportError
 
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 def surfaces(kind: str, seed: int) -> tuple[Surface, ...]:

@@ -12,9 +12,8 @@ from pose_export.synthetic.backdrops.panorama import Panoramas
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
 
-PANORAMA_SHARE, FOLDER_SHARE = 0.5, 0.5
-"""Of all backdrops, those cut from panoramas, and from the user's pictures, where there are any."""
-
+PANORAMA_WEIGHT, FOLDER_WEIGHT = 1.0, 1.0
+"""Of panoramas and of the user's pictures, where there are any, beside the weights of `DRAWN`, which sum to 1."""
 
 DRAWN: dict[str, tuple[float, Draw]] = {
     "room": (0.3, room.draw),
@@ -27,7 +26,7 @@ DRAWN: dict[str, tuple[float, Draw]] = {
     "studio": (0.07, flat.studio),
     "noise": (0.03, flat.noise),
 }
-"""Kinds that need no files, and how often each is drawn."""
+"""Kinds that need no files, and the weight of each."""
 
 ONLY_HELD_OUT: dict[str, tuple[float, Draw]] = {"hall": (0.15, sport.hall)}
 """Kinds that validation alone sees."""
@@ -39,7 +38,8 @@ class Backdrops:
     Args:
         panoramas: a folder as `Panoramas` takes it.
         folder: of the user's own pictures without people.
-        held_out: backdrops for validation, none of which training sees.
+        held_out: for validation: panoramas and pictures that training never sees, and the kinds of `ONLY_HELD_OUT`. The
+            kinds of `DRAWN` are the same in both: give validation seeds of its own.
 
     Raises:
         ExportError, SourceError: a folder that cannot be used.
@@ -48,10 +48,10 @@ class Backdrops:
     def __init__(self, *, panoramas: Path | None = None, folder: Path | None = None, held_out: bool = False) -> None:
         self._draws: dict[str, tuple[float, Draw]] = {**DRAWN, **(ONLY_HELD_OUT if held_out else {})}
         if panoramas is not None:
-            self._draws["panorama"] = PANORAMA_SHARE, Panoramas(panoramas, held_out).draw
+            self._draws["panorama"] = PANORAMA_WEIGHT, Panoramas(panoramas, held_out).draw
         pictures = None if folder is None else Pictures(folder, held_out)
         if pictures is not None and pictures.files:
-            self._draws["folder"] = FOLDER_SHARE, pictures.draw
+            self._draws["folder"] = FOLDER_WEIGHT, pictures.draw
 
     @property
     def shares(self) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from pose_export.synthetic.backdrops import outdoors, sheets
 from pose_export.synthetic.backdrops.base import Backdrop, Image, Random
 from pose_export.synthetic.backdrops.painter import Painter
-from pose_export.synthetic.backdrops.textures import green, ramp, texture, tint, warm
+from pose_export.synthetic.backdrops.textures import Ramp, green, ramp, texture, tint, warm
 from pose_export.synthetic.view import View
 
 
@@ -57,13 +57,13 @@ def _shore(painter: Painter, rng: Random, clear: float, bright: float) -> None:
     painter.tone((-60, 0, end + 0.8), (120, 0, 0), (0, 0, -0.9), texture(rng, "pool"), 0.75)
 
 
-def _plants(painter: Painter, rng: Random, clear: float, leaves: np.ndarray, bright: float) -> None:
+def _plants(painter: Painter, rng: Random, clear: float, leaves: Ramp, bright: float) -> None:
     far = -clear - float(rng.uniform(2, 40))
     if rng.random() < 0.5:
         outdoors.hedge(painter, rng, far - 40, float(rng.uniform(5, 12)), leaves, bright * 0.9)
     outdoors.hedge(painter, rng, far, float(rng.uniform(1.5, 7)), leaves, bright * rng.uniform(0.6, 1.0))
     if rng.random() < 0.5:
-        _wood(painter, rng, clear, far, bright)
+        _wood(painter, rng, clear, far, leaves, bright)
     for z in sorted(rng.uniform(far, -clear, int(rng.integers(0, 7)))):
         x = float(rng.uniform(-1, 1) * (abs(z) * 0.7 + 2))
         outdoors.tree(painter, rng, x, z, float(rng.uniform(1.5, 8)), leaves, bright)
@@ -76,20 +76,20 @@ def _plants(painter: Painter, rng: Random, clear: float, leaves: np.ndarray, bri
         painter.sprite((x, 0, z), size, size, crown, alpha, leaves, bright)
 
 
-def _wood(painter: Painter, rng: Random, clear: float, far: float, bright: float) -> None:
-    """Trunks, ever nearer, with light between."""
-    bark = warm(rng, value=(0.15, 0.5))
+def _wood(painter: Painter, rng: Random, clear: float, far: float, leaves: Ramp, bright: float) -> None:
+    """Trunks, ever nearer, with light between; the far ones have their crowns in the picture."""
+    bark = tint(warm(rng, value=(0.15, 0.5)), 1.0)
     for z in sorted(rng.uniform(min(far * 1.5, -clear - 4), -clear - 0.3, int(rng.integers(8, 26)))):
-        x, thick = float(rng.uniform(-1, 1) * abs(z)), float(rng.uniform(0.12, 0.5))
-        lean = float(rng.normal(0, 0.4))
+        x, thick, tall = float(rng.uniform(-1, 1) * abs(z)), float(rng.uniform(0.12, 0.5)), float(rng.uniform(9, 15))
+        lean, shade = float(rng.normal(0, 0.4)), bright * float(rng.uniform(0.6, 1.1))
+        up = (lean, tall, 0)
         painter.tone((x - thick, 0.01, z + thick), (thick * 3, 0, 0), (0, 0, -thick * 2), texture(rng, "pool"), 0.4)
-        shade = bright * rng.uniform(0.6, 1.1)
-        round_ = tint(bark, 1.0)
-        painter.quad(
-            (x, 0, z), (thick, 0, 0), (lean, 9, 0), texture(rng, "earth"), round_, repeat=(0.25, 4), shade=shade
-        )
-        painter.tone((x + thick * 0.55, 0, z + 0.01), (thick * 0.45, 0, 0), (lean, 9, 0), texture(rng, "pool"), 0.5)
-        painter.tone((x, 0, z + 0.01), (thick * 0.25, 0, 0), (lean, 9, 0), texture(rng, "pool"), 0.7)
+        painter.quad((x, 0, z), (thick, 0, 0), up, texture(rng, "earth"), bark, repeat=(0.25, 5), shade=shade)
+        painter.tone((x + thick * 0.55, 0, z + 0.01), (thick * 0.45, 0, 0), up, texture(rng, "pool"), 0.5)
+        painter.tone((x, 0, z + 0.01), (thick * 0.25, 0, 0), up, texture(rng, "pool"), 0.7)
+        crown, alpha = sheets.crown(rng)
+        low, wide = tall * float(rng.uniform(0.3, 0.55)), float(rng.uniform(4, 8))
+        painter.sprite((x + lean, low, z), wide, tall * 1.25 - low, crown, alpha, leaves, shade)
 
 
 def _out_of_focus(image: Image, rng: Random) -> Image:

@@ -16,9 +16,11 @@ from pose_export.synthetic.view import View
 
 Floats = NDArray[np.float64]
 Point = Sequence[float] | Floats
+Row = tuple[float, float, float]
+Back = tuple[Row, Row, Row]
 
 _NEAR = 0.08  # metres; nothing nearer is painted
-_COARSE = 0.66  # of the full size
+_COARSE = 0.62  # of the full size
 _BITS = 4  # of sub-pixel precision
 _CORNERS = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], np.float64)
 
@@ -80,21 +82,22 @@ class Painter:
             opacity: of all of it.
         """
         plane = self._plane(origin, along, up)
-        if self._outside(_CORNERS @ plane.T):
+        back = None if self._outside(_CORNERS @ plane.T) else _back(plane)
+        if back is None:
             return
         for part in _bands(plane):
             seen = self._outline(plane, part)
             if seen is None:
                 continue
             box, mask = seen
-            colours = self._sample(plane, box, mask, texture, repeat)
+            colours = self._sample(back, box, texture, repeat)
             if ramp is not None:
                 lit = self._aired(ramp, shade, plane, part)
                 colours = np.asarray(cv2.applyColorMap(colours, lit), np.uint8)
             else:
                 colours = self._aired(colours, shade, plane, part)
             if alpha is not None:
-                share = self._sample(plane, box, mask, alpha, repeat)
+                share = self._sample(back, box, alpha, repeat)
                 mask = np.asarray(cv2.multiply(mask, share, scale=opacity / 255), np.uint8)
             elif opacity != 1.0:
                 mask = np.asarray(cv2.convertScaleAbs(mask, alpha=opacity), np.uint8)
@@ -103,16 +106,19 @@ class Painter:
     def tone(self, origin: Point, along: Point, up: Point, where: Texture, factor: float) -> None:
         """Multiply what is painted there by `factor` where `where` is 255, by 1 where it is 0: light and shadow."""
         plane = self._plane(origin, along, up)
-        if self._outside(_CORNERS @ plane.T):
+        back = None if self._outside(_CORNERS @ plane.T) else _back(plane)
+        if back is None:
             return
+        gains = 255 * (1 + (factor - 1) * np.arange(256) / 255) / max(factor, 1.0)
+        table = np.repeat(gains.astype(np.uint8)[:, None, None], 3, axis=2)
         for part in _bands(plane):
             seen = self._outline(plane, part)
             if seen is None:
                 continue
             box, mask = seen
-            share = cv2.multiply(mask, self._sample(plane, box, mask, where, (1, 1)), scale=1 / 255)
-            gain = cv2.cvtColor(share.astype(np.float32) * ((factor - 1) / 255) + 1, cv2.COLOR_GRAY2BGR)
-            self.picture[box] = cv2.multiply(self.picture[box], gain, dtype=cv2.CV_8U)
+            share = np.asarray(cv2.multiply(mask, self._sample(back, box, where, (1, 1)), scale=1 / 255), np.uint8)
+            gain = cv2.applyColorMap(share, table)
+            self.picture[box] = cv2.multiply(self.picture[box], gain, scale=max(factor, 1.0) / 255)
 
     def cuboid(
         self,
@@ -216,39 +222,46 @@ class Painter:
         return left or right or above or below or behind
 
     def _sample(
-        self,
-        plane: Floats,
-        box: tuple[slice, slice],
-        mask: NDArray[np.uint8],
-        texture: Texture,
-        repeat: tuple[float, float],
+        self, back: Back, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]
     ) -> NDArray[np.uint8]:
-        """The texture as the piece of the picture sees it, from the level whose texels are about as large as pixels."""
-        height, width = mask.shape
+        """The texture as a piece of the picture sees it, from the level whose texels are about as large as pixels."""
         left, top = box[1].start, box[0].start
-        try:
-            back = np.asarray(np.linalg.inv(plane), np.float64)
-        except np.linalg.LinAlgError:  # seen edge on
-            return np.full((height, width, *texture[0].shape[2:]), 128, np.uint8)
-        level = texture[self._level(plane, back, box, texture, repeat)]
-        rows, columns = level.shape[:2]
-        scale = np.array(
-            [[repeat[0] * columns, 0, -0.5], [0, -repeat[1] * rows, repeat[1] * rows - 0.5], [0, 0, 1]], np.float64
+        width, height = box[1].stop - left, box[0].stop - top
+        level = texture[_level(back, box, texture, repeat)]
+        rows, columns = repeat[1] * level.shape[0], repeat[0] * level.shape[1]
+        s, t, w = ((x, y, z + x * left + y * top) for x, y, z in back)
+        matrix = np.array(
+            [
+                [columns * a - 0.5 * c for a, c in zip(s, w, strict=True)],
+                [(rows - 0.5) * c - rows * b for b, c in zip(t, w, strict=True)],
+                w,
+            ]
         )
-        matrix = scale @ back @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
         border = cv2.BORDER_REPLICATE if repeat == (1, 1) else cv2.BORDER_WRAP
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpPerspective(level, matrix, (width, height), flags=flags, borderMode=border), np.uint8)
 
-    def _level(
-        self, plane: Floats, back: Floats, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]
-    ) -> int:
-        """Which size of the texture suits the middle of the box: a homography H scales areas by det H / w³."""
-        x, y = (box[1].start + box[1].stop) / 2, (box[0].start + box[0].stop) / 2
-        w = abs(float(back[2, 0] * x + back[2, 1] * y + back[2, 2]))
-        texels = repeat[0] * texture[0].shape[1] * repeat[1] * texture[0].shape[0]
-        area = texels / max(abs(float(np.linalg.det(plane))) * w**3, 1e-12)
-        return min(max(int(0.5 * log2(max(area, 1.0)) + 0.3), 0), len(texture) - 1)
+
+def _back(plane: Floats) -> Back | None:
+    """What takes pixels back to (s, t, 1), up to a factor: the adjugate of the plane; None where it is seen edge on."""
+    (a, b, c), (d, e, f), (g, h, i) = plane.tolist()
+    rows = (
+        (e * i - f * h, c * h - b * i, b * f - c * e),
+        (f * g - d * i, a * i - c * g, c * d - a * f),
+        (d * h - e * g, b * g - a * h, a * e - b * d),
+    )
+    return rows if abs(a * rows[0][0] + b * rows[1][0] + c * rows[2][0]) > 1e-9 else None
+
+
+def _level(back: Back, box: tuple[slice, slice], texture: Texture, repeat: tuple[float, float]) -> int:
+    """Which size of the texture suits the middle of the box: a homography H scales areas by det H / w³."""
+    x, y = (box[1].start + box[1].stop) / 2, (box[0].start + box[0].stop) / 2
+    (a, b, c), (d, e, f), (g, h, i) = back
+    w = abs(g * x + h * y + i)
+    determinant = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+    texels = repeat[0] * texture[0].shape[1] * repeat[1] * texture[0].shape[0]
+    area = texels * determinant / max(w**3, 1e-300)
+    return min(max(int(0.5 * log2(max(area, 1.0)) + 0.3), 0), len(texture) - 1)
 
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
