@@ -41,7 +41,7 @@ def test_weights_of_24_bits() -> None:
     rounded = values.clone()
     round_to_24_bits(rounded)
     assert not (rounded.numpy().view(np.uint32) & 0xFF).any()
-    assert float(((rounded - values) / values).abs().max()) <= 2**-17 * 1.001
+    assert float(((rounded - values) / values).abs().max()) <= 2**-16
     again = rounded.clone()
     round_to_24_bits(again)
     assert torch.equal(again, rounded)
@@ -113,7 +113,7 @@ def test_both_optimisers_solve_least_squares(name: str) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss) < 1e-4
+    assert float(loss.detach()) < 1e-4
 
 
 def test_only_weights_of_two_dimensions_decay() -> None:

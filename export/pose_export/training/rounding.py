@@ -15,7 +15,7 @@ _TINY = 1e-30
 
 
 def round_to_24_bits(x: Tensor) -> None:
-    """Round float32 values in place to the nearest with a fraction of 15 bits: 3 bytes each, relative error 2^-17."""
+    """Round float32 values in place to the nearest with a fraction of 15 bits: 3 bytes each, relative error 2^-16."""
     bits = x.view(torch.int32)
     bits.add_(1 << (_DROPPED - 1)).bitwise_and_(-(1 << _DROPPED))
 
