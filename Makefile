@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh Debian or Ubuntu machine (Python >= 3.10, a C++ compiler):
-#   make demo ONNX=FILE PRESET=NAME SOURCE=PATH    your network, from ONNX to the annotated picture; no torch, no GPU
-#   make test                                      all tests that take less than 20 s each
+#   make demo    people in a clip, found by the network that comes with jetpose; no torch, no GPU
+#                SOURCE=PATH: in your photo, folder or video; ONNX=FILE PRESET=NAME: by your network
+#   make test    all tests that take less than 20 s each
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo-out
@@ -12,7 +13,7 @@ pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint const
 native := $(wildcard runtime/native/*)
 in_venv := PATH="$(abspath $(bin)):$$PATH" PYTHON="$(abspath $(bin))/python"
 
-.PHONY: demo named test test-all lint bench docs kernels clean
+.PHONY: demo test test-all lint bench docs kernels clean
 
 $(VENV)/base: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,27 +21,40 @@ $(VENV)/base: constraints.txt
 	$(pip) scikit-build-core nanobind cmake ninja
 	touch $@
 
-# What a device or a workstation without torch needs.
-$(VENV)/demo: $(VENV)/base pyproject.toml $(native)
+# What a device needs: the runtime.
+$(VENV)/run: $(VENV)/base pyproject.toml $(native)
+	$(pip) --no-build-isolation --editable '.[cpu,live]'
+	touch $@
+
+# A workstation without torch: bundles from ONNX files too.
+$(VENV)/onnx: $(VENV)/run
 	$(pip) --no-build-isolation --editable '.[cpu,live,onnx]'
 	touch $@
 
-$(VENV)/dev: $(VENV)/demo
+$(VENV)/dev: $(VENV)/run
 	$(pip) --no-build-isolation --editable '.[cpu,live,onnx,dev]'
 	$(if $(TORCH),$(pip) --no-build-isolation --editable '.[export]' $(TORCH))
 	touch $@
 
-demo: named $(VENV)/demo
-	mkdir -p $(OUT)
-	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --overwrite
-	$(bin)/pose-info $(OUT)/demo.pose
-	$(bin)/pose-check $(OUT)/demo.pose
-	$(bin)/pose-run --bundle $(OUT)/demo.pose --source "$(SOURCE)" --json $(OUT)/poses.jsonl --save $(OUT)/annotated
-	@echo "annotated pictures: $(OUT)/annotated   poses: $(OUT)/poses.jsonl"
+ifdef ONNX
+ifndef PRESET
+$(error usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg)
+endif
+endif
+SOURCE ?= docs/demo/people.mp4
+demo_bundle := $(if $(ONNX),$(OUT)/demo.pose,higherhrnet-tiny)
+demo_save := $(OUT)/annotated$(if $(filter %.mp4 %.mkv %.mov %.avi %.webm,$(SOURCE)),.mp4)
 
-named:
-	@test -n "$(ONNX)" -a -n "$(PRESET)" -a -n "$(SOURCE)" || { \
-	  echo "usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg" >&2; exit 2; }
+demo: $(VENV)/$(if $(ONNX),onnx,run)
+	mkdir -p $(OUT)
+ifdef ONNX
+	$(bin)/pose-export --onnx "$(ONNX)" --preset "$(PRESET)" --out $(OUT)/demo.pose --overwrite
+endif
+	$(bin)/pose-info $(demo_bundle)
+	$(bin)/pose-check $(demo_bundle)
+	$(bin)/pose-run --bundle $(demo_bundle) --source "$(SOURCE)" \
+	  --json $(OUT)/poses.jsonl --save $(demo_save) --sheet $(OUT)/sheet.png
+	@echo "people drawn: $(demo_save)   at a glance: $(OUT)/sheet.png   poses: $(OUT)/poses.jsonl"
 
 # The suite; then the native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
 test: $(VENV)/dev

@@ -1,6 +1,6 @@
 """Run human-pose networks: load a bundle, open a pipeline, give it frames, get the people.
 
-    with pose_runtime.open_pipeline("NAME.pose") as pipeline:
+    with pose_runtime.open_pipeline() as pipeline:  # a network that comes with jetpose, or a bundle of yours
         poses = pipeline(image)
 
 Everything is imported when it is first used, so that importing this package costs nothing.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SourceError,
     )
     from pose_runtime.frame import Frame
+    from pose_runtime.networks import bundled
     from pose_runtime.pipeline import Pipeline, Timings, open_pipeline
     from pose_runtime.poses import Poses
     from pose_runtime.skeletons import Skeleton
@@ -48,6 +49,7 @@ __all__ = [
     "SourceError",
     "Timings",
     "__version__",
+    "bundled",
     "decode",
     "load_bundle",
     "open_pipeline",
@@ -58,6 +60,7 @@ _HOMES = {
     "bundle": ("Bundle", "load_bundle"),
     "errors": ("BundleError", "DecodeError", "EngineError", "FrameError", "PoseError", "SinkError", "SourceError"),
     "frame": ("Frame",),
+    "networks": ("bundled",),
     "pipeline": ("Pipeline", "Timings", "open_pipeline"),
     "poses": ("Poses",),
     "skeletons": ("Skeleton",),

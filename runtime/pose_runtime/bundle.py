@@ -11,6 +11,7 @@ nothing else may be there, nothing is a link.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pose_runtime.errors import BundleError
 from pose_runtime.folder import hash_file, new_folder, read_file, walk, write_files
 from pose_runtime.manifest import GraphRole, Manifest
 from pose_runtime.manifest_check import parse_manifest
+from pose_runtime.networks import DEFAULT, bundle_path, no_such_bundle
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -67,14 +69,17 @@ class Bundle:
         return graph.file
 
 
-def load_bundle(path: str | Path) -> Bundle:
+def load_bundle(bundle: str | os.PathLike[str] = DEFAULT) -> Bundle:
     """Open and verify a bundle.
+
+    Args:
+        bundle: its folder, or the name of a network that comes with jetpose (see `bundled`).
 
     Raises:
         BundleError: one line that names the file and the field: no bundle, another version, a wrong or unknown value,
             a file that is missing, changed, truncated, unlisted, a link or absurdly large.
     """
-    folder = Path(path)
+    folder = bundle_path(bundle)
     while True:
         before = _identity(folder)
         try:
@@ -96,8 +101,9 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _load(folder: Path) -> Bundle:
     try:
         if not folder.is_dir():
-            what = "no folder" if folder.exists() else "no such folder"
-            raise BundleError(f"{folder}: {what}; a bundle is NAME.pose/")
+            if folder.exists():
+                raise BundleError(f"{folder}: no folder; a bundle is NAME.pose/")
+            raise BundleError(no_such_bundle(folder))
     except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
         raise BundleError(f"{folder}: {error.strerror or error}") from error
     data = read_file(folder, MANIFEST, MAX_MANIFEST_BYTES)

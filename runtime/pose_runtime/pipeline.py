@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -22,6 +21,7 @@ from pose_runtime.errors import BundleError, EngineError, FrameError
 from pose_runtime.frame import Frame
 from pose_runtime.geometry import Box, Crop, Geometry
 from pose_runtime.manifest import Manifest
+from pose_runtime.networks import DEFAULT
 from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
 
@@ -230,12 +230,12 @@ class _InputBuffer:
 
 
 def open_pipeline(
-    bundle: Bundle | str | os.PathLike[str], device: str = "auto", *, threads: int | None = None
+    bundle: Bundle | str | os.PathLike[str] = DEFAULT, device: str = "auto", *, threads: int | None = None
 ) -> Pipeline:
     """A bundle, ready for frames.
 
     Args:
-        bundle: a loaded bundle or the path of one.
+        bundle: a loaded bundle, the path of one, or the name of a network that comes with jetpose (see `bundled`).
         device: `auto` or `cpu`; this version runs on the CPU, so `cuda:N` is refused.
         threads: processor threads of the network; None for one per physical core.
 
@@ -245,7 +245,7 @@ def open_pipeline(
     """
     check_device(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
-        bundle = load_bundle(Path(bundle))
+        bundle = load_bundle(bundle)
     engine = open_engine("onnxruntime", bundle.graph_bytes("reference"), device=device, threads=threads)
     try:
         return Pipeline(bundle.manifest, engine)

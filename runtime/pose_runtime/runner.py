@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 
 import numpy as np
@@ -32,6 +32,10 @@ class Summary:
     def fps(self) -> float:
         """Frames per second of the whole run."""
         return self.frames / self.wall_s if self.wall_s else 0.0
+
+    def since(self, before: Summary) -> Summary:
+        """What came after an earlier state of the same run."""
+        return Summary(*(getattr(self, f.name) - getattr(before, f.name) for f in fields(self)))
 
 
 def run(

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +62,26 @@ def test_command_lines_use_options_that_exist(page: Path) -> None:
             if words[:1] and words[0] in COMMANDS:
                 used = {word.split("=")[0] for word in words if word.startswith("--")}
                 assert used <= options(words[0]), line
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("own", [[], ["SOURCE=a.jpg"], ["ONNX=a.onnx", "PRESET=tf-pose", "SOURCE=b/"]])
+def test_the_demo_uses_options_that_exist(own: list[str]) -> None:
+    done = subprocess.run(["make", "-n", "demo", *own], cwd=DOCS.parent, capture_output=True, text=True, check=True)
+    lines = [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines() if "/pose-" in line]
+    commands = [(Path(words[0]).name, words) for words in lines]
+    assert [name for name, _ in commands] == ["pose-export"] * (len(own) == 3) + ["pose-info", "pose-check", "pose-run"]
+    for name, words in commands:
+        assert {word for word in words if word.startswith("--")} <= options(name)
+    saved = commands[-1][1][commands[-1][1].index("--save") + 1]
+    assert saved == ("demo-out/annotated" if own else "demo-out/annotated.mp4")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_the_demo_of_a_network_wants_its_preset() -> None:
+    done = subprocess.run(["make", "-n", "demo", "ONNX=a.onnx"], cwd=DOCS.parent, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "usage: make demo ONNX=network.onnx PRESET=tf-pose" in done.stderr
 
 
 @pytest.mark.parametrize(("page", "command"), [("run.md", "pose-run"), ("export.md", "pose-export")])

@@ -12,7 +12,7 @@ import torch
 
 from goldens import Case, Family
 from pose_export.training.losses.embedding import Variant, tag_loss
-from pose_export.training.losses.heatmap import errors, map_loss, over_stages
+from pose_export.training.losses.heatmap import map_loss, over_stages, pixel_loss
 from pose_export.training.losses.offset import offset_loss
 from pose_export.training.losses.vector import coordinate_loss
 from pose_export.training.targets.centre import centre_map, pooled_centre_map
@@ -171,7 +171,7 @@ def deeppose(arrays: Arrays) -> Iterator[Case]:
 
 
 def ae_loss(arrays: Arrays) -> Iterator[Case]:
-    variants: dict[str, Variant] = {"": "default", "max_": "max", "mmpose_": "mmpose", "paper_": "paper"}
+    variants: dict[str, Variant] = {"": "exp", "max_": "max", "mmpose_": "mmpose", "paper_": "paper"}
     for case in sorted(key.removesuffix("_tags") for key in arrays if key.endswith("_tags")):
         joints, height, width = arrays[f"{case}_shape_JHWPD"][:3]
         packed, single_map = arrays[f"{case}_kp_packed"], arrays[f"{case}_kp_perjoint"].copy()
@@ -208,7 +208,7 @@ def heatmap_loss(arrays: Arrays) -> Iterator[Case]:
         "keypoint_mse_weighted": torch.stack(weighted),
         "frobenius": torch.stack(summed, 1),
         "frobenius_stage_sum": over_stages(summed, "sum"),
-        "lua_mse_sum": over_stages([errors(stage, wanted, "l2").mean() for stage in stages], "sum"),
+        "lua_mse_sum": over_stages([pixel_loss(stage, wanted, "l2").mean() for stage in stages], "sum"),
     }
     for name, value in results.items():
         yield Case(name, difference(value, arrays[name]), TOLERANCE)

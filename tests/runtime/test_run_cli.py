@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,10 +19,13 @@ import pytest
 
 import pose_runtime
 import tiny
-from pose_runtime import runner
+from pose_runtime import networks, runner
+from pose_runtime.cli import _progress
 from pose_runtime.cli import run as cli
+from pose_runtime.cli._common import print_error
 from pose_runtime.errors import SourceError
 from pose_runtime.sinks import Sink
+from pose_runtime.sinks.draw import to_bgr
 from pose_runtime.sources import open_source
 
 RUNTIME = str(Path(pose_runtime.__file__).parents[1])
@@ -101,7 +108,54 @@ def test_without_a_sink(work: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == ""
     assert done.stderr.startswith("1 frame, 1 person, ")
-    assert "add --json FILE, --save PATH or --show" in done.stderr
+    assert "add --json FILE, --save PATH, --sheet FILE or --show" in done.stderr
+
+
+def test_the_default_network_runs_where_none_is_named(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(networks, "bundled", lambda: {"higherhrnet-tiny": work / "tiny.pose"})
+    for named in ([], ["--bundle", "higherhrnet-tiny"]):
+        monkeypatch.setattr(sys, "argv", ["pose-run", "--source", str(work / "in"), "--json", "-", *named])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        header, *lines = map(json.loads, capfd.readouterr().out.splitlines())
+        assert header["network"] == "tiny"
+        assert len(lines) == 3
+
+
+def test_a_sheet_of_a_folder(work: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    done = command("run", "--bundle", work / "tiny.pose", "--source", work / "in", "--sheet", sheet)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing was kept" not in done.stderr
+    height, width = cv2.imread(str(sheet)).shape[:2]
+    assert height > 96
+    assert width > 128
+
+
+def test_a_clip_into_all_results_at_once(
+    work: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As `make demo` does it: the default network over a clip, into a video, a sheet and JSON Lines."""
+    monkeypatch.setattr(networks, "bundled", lambda: {"higherhrnet-tiny": work / "tiny.pose"})
+    results = [tmp_path / name for name in ("annotated.mp4", "sheet.png", "poses.jsonl")]
+    options = zip(("--save", "--sheet", "--json"), map(str, results), strict=True)
+    monkeypatch.setattr(sys, "argv", ["pose-run", "--source", str(video), *(word for pair in options for word in pair)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0, capfd.readouterr().err
+    assert sorted(tmp_path.iterdir()) == sorted(results)
+    _, *lines = map(json.loads, results[2].read_text().splitlines())
+    assert [len(line["people"]) for line in lines] == [1] * 100
+    with open_source(video) as before, open_source(results[0]) as after:
+        for line, old, new in zip(lines, before, after, strict=True):
+            x, y, _ = line["people"][0]["keypoints"][0]
+            was, now = (int(to_bgr(item.frame)[round(y), round(x), 2]) for item in (old, new))
+            assert now > was + 50  # the left's orange on blue
+    sheet = cv2.imread(str(results[1]))
+    assert sheet.shape[0] // 100 * (sheet.shape[1] // 132) == 12
 
 
 def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:
@@ -125,8 +179,9 @@ def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--source", "in"], 2, "Missing option '--bundle'"),
-        (["--bundle", "tiny.pose"], 2, "Missing option '--source'"),
+        ([], 2, "Missing option '--source'"),
+        (["--source", "in"], 1, "no network of this name comes with jetpose; known: other"),
+        (["--bundle", "tiny", "--source", "in"], 1, "tiny: no such folder, and no network of this name"),
         (["--bundle", "tiny.pose", "--source", "in", "--threads", "0"], 2, "--threads"),
         (["--bundle", "none.pose", "--source", "in"], 1, "none.pose: no such folder"),
         (["--bundle", "tiny.pose", "--source", "none"], 1, "none: no such file"),
@@ -137,7 +192,15 @@ def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:
         (["--bundle", "tiny.pose", "--source", "in", "--json", "in/0.png"], 1, "is read from"),
         (["--bundle", "tiny.pose", "--source", "in", "--json", "x/y.jsonl"], 1, "cannot write"),
         (["--bundle", "tiny.pose", "--source", "in", "--save", "x.png"], 1, "there are more"),
-        (["--bundle", "tiny.pose", "--source", "in", "--json", "x.mp4", "--save", "x.mp4"], 1, "both"),
+        (
+            ["--bundle", "tiny.pose", "--source", "in", "--json", "x.mp4", "--save", "x.mp4"],
+            1,
+            "both --json and --save",
+        ),
+        (["--bundle", "tiny.pose", "--source", "in", "--save", "x.png", "--sheet", "./x.png"], 1, "both --save and"),
+        (["--bundle", "tiny.pose", "--source", "in", "--sheet", "in/0.png"], 1, "is read from"),
+        (["--bundle", "tiny.pose", "--source", "in", "--sheet", "x.txt"], 1, "x.txt: a sheet is an image"),
+        (["--bundle", "tiny.pose", "--source", "in", "--sheet", "x/y.png"], 1, "no such folder"),
     ],
 )
 def test_errors(
@@ -152,6 +215,7 @@ def test_errors(
     monkeypatch.setattr(sys, "argv", ["pose-run", *arguments])
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(networks, "bundled", lambda: {"other": work / "tiny.pose"})
     before = sorted(work.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -250,9 +314,9 @@ def test_people_below_the_score_are_left_out() -> None:
 def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with cli._progress(3) as on_frame:
+    with _progress.bar(3) as on_frame:
         on_frame(runner.Summary(frames=2, people=5, wall_s=1.0))
-        cli.print_error(SourceError("a.jpg: bad"))
+        print_error(SourceError("a.jpg: bad"))
     out, err = capsys.readouterr()
     assert out == ""
     assert "a.jpg: bad" in err
@@ -270,8 +334,61 @@ def test_closed_streams(work: Path, tmp_path: Path, closed: int) -> None:
     assert not (tmp_path / "out.jsonl").exists()
 
 
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no Xvfb")
-def test_show_on_a_display(work: Path) -> None:
+# ---- status lines and windows --------------------------------------------------------------------------------------
+
+
+def test_a_status_line_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    status, so_far = _progress.StatusLines(), runner.Summary()
+    for i in range(1, 41):
+        so_far.frames, so_far.people, so_far.wall_s = i, 2 * i if i <= 20 else 40, i / 16
+        so_far.network_s = 0.01 * i if i <= 16 else 0.16 + 0.02 * (i - 16)
+        status(so_far)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first.startswith("16 frames, 16.0 frames/s, 2.0 people per frame, read 0.0 ms, ")
+    assert second.startswith("32 frames, 16.0 frames/s, 0.5 people per frame, ")
+    assert "network 10.0 ms" in first
+    assert "network 20.0 ms" in second
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 frames with one person."""
+    pytest.importorskip("av")
+    from pose_runtime.video import VideoWriter
+
+    path = tmp_path_factory.mktemp("video") / "in.mp4"
+    writer = VideoWriter(path, 30.0)
+    for i in range(100):
+        writer.write(tiny.frame((20 + i // 2, 40), None, None), i, i / 30)
+    writer.close()
+    return path
+
+
+def test_without_a_display_it_says_each_second_how_it_goes(
+    work: Path, video: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_progress, "_EVERY_S", 0.01)
+    monkeypatch.setenv("DISPLAY", ":4711")  # nobody answers there
+    monkeypatch.setattr(sys, "argv", ["pose-run", "--bundle", str(work / "tiny.pose"), "--source", str(video)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (0, "")
+    *status, total, _, hint = err.splitlines()
+    assert len(status) > 2
+    for line in status:
+        assert re.match(r"\d+ frames?, [\d.]+ frames/s, 1.0 people per frame, read .* ms, .*write .* ms$", line)
+    assert total.startswith("100 frames, 100 people, ")
+    assert hint.startswith("nothing was kept")
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """The name of a screen that nobody sees."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("no Xvfb")
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24"], pass_fds=[write], stderr=subprocess.DEVNULL
@@ -279,17 +396,41 @@ def test_show_on_a_display(work: Path) -> None:
     os.close(write)
     try:
         with os.fdopen(read) as answer:
-            display = f":{answer.readline().strip()}"
-        code = "import sys; from pose_runtime.cli.run import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "--bundle", work / "tiny.pose", "--source", work / "in", "--show"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=os.environ | {"PYTHONPATH": RUNTIME, "DISPLAY": display},
-        )
+            yield f":{answer.readline().strip()}"
     finally:
         server.terminate()
         server.wait()
-    assert done.returncode == 0, done.stderr
-    assert "3 frames, 2 people" in done.stderr
+
+
+def on_display(display: str, *arguments: object) -> subprocess.Popen[str]:
+    code = "import sys; from pose_runtime.cli.run import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": RUNTIME, "DISPLAY": display},
+    )
+
+
+@pytest.mark.parametrize("show", [[], ["--show"]])
+def test_a_video_in_a_window_ends_by_itself(display: str, work: Path, video: Path, show: list[str]) -> None:
+    with on_display(display, "--bundle", work / "tiny.pose", "--source", video, *show) as run:
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert err.startswith("100 frames, 100 people")
+    assert "nothing was kept" not in err
+
+
+def test_a_picture_in_a_window_stays(display: str, work: Path, tmp_path: Path) -> None:
+    results = tmp_path / "out.jsonl"
+    options = ("--source", work / "in", "--show", "--json", results)
+    with on_display(display, "--bundle", work / "tiny.pose", *options) as run:
+        for _ in range(200):
+            if results.exists() and results.read_bytes().count(b"\n") == 4:
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)
+        assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err

@@ -16,10 +16,12 @@ import tiny
 from pose_runtime.errors import SinkError
 from pose_runtime.frame import Frame
 from pose_runtime.poses import Poses
+from pose_runtime.sinks import window
 from pose_runtime.sinks.draw import COLOURS, draw, side_of, to_bgr
 from pose_runtime.sinks.jsonl import JsonLines
 from pose_runtime.sinks.save import open_save, refuse_source_file
 from pose_runtime.sinks.window import Window
+from pose_runtime.skeletons import skeleton
 from pose_runtime.sources import Item, Source, open_source
 
 NAN = float("nan")
@@ -110,6 +112,49 @@ def test_draws_what_is_there() -> None:
     draw(without, people([(100, 100, 1), (NAN, NAN, 0), (NAN, NAN, 0)]))
     assert without[100, 100].any()
     assert not without[150:].any()
+
+
+def standing(height: float, foot_xy: tuple[float, float]) -> Poses:
+    """A person of COCO's keypoints, so tall from nose to ankle."""
+    points = {
+        "nose": (0.0, 0.02), "eye": (0.02, 0.0), "ear": (0.04, 0.01), "shoulder": (0.1, 0.14), "elbow": (0.16, 0.3),
+        "wrist": (0.2, 0.45), "hip": (0.06, 0.5), "knee": (0.07, 0.75), "ankle": (0.08, 1.0),
+    }  # fmt: skip
+    coco = skeleton("coco17")
+    rows = []
+    for name in coco.names:
+        side, _, point = name.rpartition("_")
+        sign, (x, y) = {"left": 1.0, "right": -1.0, "": 0.0}[side], points[point]
+        rows.append((foot_xy[0] + sign * x * height, foot_xy[1] + (y - 1) * height, 1.0))
+    return Poses(np.array([rows], np.float32), np.ones(1, np.float32), coco)
+
+
+@pytest.mark.parametrize(("height", "share"), [(48, 0.7), (96, 0.38), (200, 0.18)])
+@pytest.mark.parametrize("ground", [20, 128, 240])
+def test_people_of_any_size_stay_readable(height: int, share: float, ground: int) -> None:
+    """In a frame of 320 x 240: each side's colour stands on its side, and the person's own pixels are not all covered.
+
+    share: of the box around the person that may be covered.
+    """
+    poses = standing(height, (160.0, 230.0))
+    image = np.full((240, 320, 3), ground, np.uint8)
+    draw(image, poses)
+    covered = np.abs(image.astype(int) - ground).max(axis=2) > 50
+    assert covered.sum() < share * (0.4 * height) * height
+    for side in ("left", "right"):
+        pixels = np.argwhere(np.abs(image.astype(int) - COLOURS[side]).max(axis=2) < 50)  # type: ignore[index]
+        assert len(pixels) > height / 2
+        assert (np.sign(pixels[:, 1] - 160) == (1 if side == "left" else -1)).mean() > 0.95
+    rows = np.flatnonzero(covered.any(axis=1))
+    assert 230 - height - 4 <= rows[0] <= 230 - height + 2
+    assert 228 <= rows[-1] <= 234
+
+
+def test_keypoints_in_one_place_are_drawn() -> None:
+    image = np.zeros((96, 128, 3), np.uint8)
+    draw(image, people([(60, 50, 1), (60, 50, 1), (NAN, NAN, 0)]))
+    assert image[50, 60].any()
+    assert not image[:40].any()
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (5, 3), (7680, 4320)])
@@ -305,15 +350,59 @@ except SinkError as error:
 
 
 def test_closing_the_window_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    visible = [1.0, 0.0]
+    visible, shown = [1.0, 0.0], []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
-    for name in ("namedWindow", "imshow", "destroyAllWindows"):
+    for name in ("namedWindow", "resizeWindow", "destroyAllWindows"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
     monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: visible.pop(0))
-    with Window() as window:
-        window.write(item(), ONE)
-        assert not window.finished
-        window.write(item(), ONE)
-        assert window.finished
+    with Window() as open_one:
+        open_one.write(item(), ONE)
+        assert not open_one.finished
+        open_one.write(item(), ONE)
+        assert open_one.finished
+    assert shown[0].shape == (480, 640, 3)  # a small frame, enlarged
+    for x, side in ((20, "left"), (100, "right")):
+        assert tuple(shown[0][round(20.5 * 5), round((x + 0.5) * 5)]) == COLOURS[side]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "shown"),
+    [((128, 96), (640, 480)), ((640, 360), (640, 360)), ((720, 1280), (720, 1280)), ((3840, 2160), (1280, 720)),
+     ((1, 3000), (1, 1280)), ((1, 1), (640, 640))],
+)  # fmt: skip
+def test_what_a_window_shows_is_of_a_handy_size(size_wh: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert window._shown_size(size_wh) == shown
+
+
+def test_a_picture_stays_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [-1, -1, -1, ord("q")]
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    for name in ("namedWindow", "resizeWindow", "imshow", "destroyAllWindows"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: keys.pop(0))
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    with Window(hold=True) as held:
+        held.write(item(), ONE)
+        assert len(keys) == 3
+    assert keys == []
+    with Window(hold=True):
+        pass  # nothing to look at
+
+
+def test_a_png_takes_no_jpeg_quality(tmp_path: Path) -> None:
+    """OpenCV would print a warning; in a process of its own, as something may have silenced it here."""
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from pose_runtime.sinks.save import write_image
+for suffix in ("png", "jpg", "webp", "bmp"):
+    write_image(Path(sys.argv[1]) / f"a.{suffix}", np.full((8, 8, 3), 90, np.uint8))
+"""
+    environment = {"PYTHONPATH": str(Path(pose_runtime.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(names_in(tmp_path)) == 4

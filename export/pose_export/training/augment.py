@@ -38,7 +38,8 @@ class Augmentation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         stretch: the sides may differ by at most exp(this).
         flip: chance of the mirror image.
         slack: share of the view that may show more of the surroundings than the picture's size asks for.
-        black: chance that the surroundings are black, as in the runtime's letterbox; else they have a random colour.
+        black: chance that the surroundings are black, as in the runtime's letterbox; else they have a random dull
+            colour.
         mosaic: chance that four records share the view.
         least_share: of a person's box that must be in the view for them to count; else they are ignored.
         smallest: longer side of the box, in pixels, that people must have to count.
@@ -47,14 +48,14 @@ class Augmentation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     size_wh: tuple[Side, Side] = (256, 256)
     person: tuple[Pixels, Pixels] = (30.0, 300.0)
-    least_fill: Annotated[float, Meta(gt=0, le=4)] = 0.6
+    least_fill: Annotated[float, Meta(gt=0, le=4)] = 0.9
     zoom: Annotated[float, Meta(gt=0, le=64)] = 3.0
     rotation: Annotated[float, Meta(ge=0, le=180)] = 40.0
     upright: Chance = 0.3
     any_rotation: Chance = 0.05
     stretch: Annotated[float, Meta(ge=0, le=1)] = 0.1
     flip: Chance = 0.5
-    slack: Chance = 0.15
+    slack: Chance = 0.1
     black: Chance = 0.5
     mosaic: Chance = 0.0
     least_share: Chance = 0.1
@@ -105,7 +106,8 @@ def random_view(record: Record, settings: Augmentation, rng: Generator) -> Recor
     matrix = _random_map(record, settings, rng)
     fill: Colour = (0, 0, 0)
     if rng.random() >= settings.black:
-        blue, green, red = (int(level) for level in rng.integers(0, 256, 3))
+        tint = rng.uniform(0, 255) + rng.uniform(-40, 40, 3)
+        blue, green, red = (int(level) for level in np.clip(tint, 0, 255))
         fill = (blue, green, red)
     least, smallest = settings.least_share, settings.smallest
     return warp(record, matrix, settings.size_wh, fill=fill, least_share=least, smallest=smallest)
@@ -197,5 +199,5 @@ def _held(linear: Float64Array, shift: Float64Array, old_wh: tuple[int, int], se
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
     view = np.array(settings.size_wh, np.float64)
     room, slack = view - extent, settings.slack * view
-    start = np.clip(low + shift, np.minimum(room, 0) - slack, np.maximum(room, 0) + slack)
-    return np.asarray(start - low)
+    start = np.clip(low + shift + 0.5, np.minimum(room, 0) - slack, np.maximum(room, 0) + slack)
+    return np.asarray(start - 0.5 - low)

@@ -5,7 +5,8 @@ Format: https://cocodataset.org/#format-data, section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 from msgspec import Meta, Raw, Struct
 
 from pose_export.training.coco_layout import is_safe
-from pose_runtime.arrays import FloatArray
+from pose_runtime.arrays import FloatArray, IntArray
 from pose_runtime.errors import ExportError
 from pose_runtime.frame import MAX_SIDE
 from pose_runtime.skeletons import SKELETONS, Skeleton
@@ -33,7 +34,7 @@ Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 _T = TypeVar("_T")
 
 
-class Picture(Struct, frozen=True):
+class Picture(Struct, frozen=True, gc=False):
     """An entry of `images`."""
 
     id: Id
@@ -46,7 +47,7 @@ class Picture(Struct, frozen=True):
             raise ValueError(f"file_name {self.file_name[:80]!r} leaves the folder of the pictures")
 
 
-class Annotation(Struct, frozen=True):
+class Annotation(Struct, frozen=True, gc=False):
     """An entry of `annotations`; `segmentation` stays JSON until its picture is read."""
 
     id: Id
@@ -79,31 +80,48 @@ class _File(Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
-    """One annotation that can be learnt from, or, with `keypoints` None, one that must be ignored.
+class Outline:
+    """What an annotation covers, in a picture of which something is to be ignored.
 
     Attributes:
         id: of the annotation.
+        labelled: False for crowds and people without a labelled keypoint: those are to be ignored.
         box: x, y, width, height.
-        area: square pixels.
-        keypoints: float32 (K, 3) in the skeleton's order; x = y = 0 where v is 0.
         segmentation: JSON, or nothing.
     """
 
     id: int
+    labelled: bool
     box: tuple[float, float, float, float]
-    area: float
-    keypoints: FloatArray | None
     segmentation: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """What a file says: its pictures, the people of each, and one line per kind of entry that was left out."""
+    """What a file says of P pictures and the N labelled people in them.
+
+    People are in arrays, not objects, since all of this travels to every worker process.
+
+    Attributes:
+        skeleton: of the K keypoints.
+        pictures: P of them, in the order of the file.
+        first: int64 (P + 1,): the people of picture i are rows first[i] to first[i + 1].
+        keypoints: float32 (N, K, 3) in the skeleton's order; x = y = 0 where v is 0.
+        boxes: float32 (N, 4): x, y, width, height.
+        areas: float32 (N,): square pixels.
+        ids: int64 (N,): of the annotations.
+        outlines: by number of the picture, of those where something is to be ignored.
+        left_out: one line for each kind of entry of which some were bad.
+    """
 
     skeleton: Skeleton
     pictures: tuple[Picture, ...]
-    people: Mapping[int, Sequence[Person]]
+    first: IntArray
+    keypoints: FloatArray
+    boxes: FloatArray
+    areas: FloatArray
+    ids: IntArray
+    outlines: dict[int, tuple[Outline, ...]]
     left_out: tuple[str, ...]
 
 
@@ -123,12 +141,29 @@ def read_annotations(path: Path) -> Annotations:
         raise ExportError(f"{path}: no COCO keypoint annotations: {error}") from error
     category, skeleton, order = _skeleton(path, file.categories)
     bad_pictures, bad_people = _Bad("images"), _Bad("annotations")
-    pictures = {p.id: p for p in _entries(file.images, Picture, bad_pictures)}
-    people = _people(_entries(file.annotations, Annotation, bad_people), pictures, category, order, bad_people)
+    pictures = tuple(_entries(file.images, Picture, bad_pictures))
+    number = {picture.id: i for i, picture in enumerate(pictures)}
+    entries = [a for a in _entries(file.annotations, Annotation, bad_people) if a.category_id == category]
+    entries = _placed(entries, number, bad_people)
+    labelled, keypoints = _keypoints(entries, order, bad_people)
+    outlines = _outlines(entries, {entry.id for entry in labelled}, number)
     left_out = tuple(bad.line(path) for bad in (bad_pictures, bad_people) if bad.number)
     if not pictures:
         raise ExportError(left_out[0] if left_out else f"{path}: lists no images")
-    return Annotations(skeleton=skeleton, pictures=tuple(pictures.values()), people=people, left_out=left_out)
+    boxes = np.array([entry.bbox for entry in labelled], np.float32).reshape(-1, 4)
+    areas = np.array([entry.area or 0 for entry in labelled], np.float32)
+    places = np.array([number[entry.image_id] for entry in labelled], np.int64)
+    return Annotations(
+        skeleton=skeleton,
+        pictures=pictures,
+        first=np.searchsorted(places, np.arange(len(pictures) + 1)).astype(np.int64),
+        keypoints=keypoints,
+        boxes=boxes,
+        areas=np.where(areas > 0, areas, BOX_SHARE * boxes[:, 2] * boxes[:, 3]).astype(np.float32),
+        ids=np.array([entry.id for entry in labelled], np.int64),
+        outlines=outlines,
+        left_out=left_out,
+    )
 
 
 class _Bad:
@@ -185,59 +220,60 @@ def _joint_name(name: str) -> str:
     return "head_top" if name == "top_head" else name  # CrowdPose's word
 
 
-def _people(
-    annotations: Sequence[Annotation],
-    pictures: Mapping[int, Picture],
-    category: int,
-    order: Sequence[int],
-    bad: Callable[[str, object], None],
-) -> dict[int, list[Person]]:
-    """By picture."""
-    people: dict[int, list[Person]] = {}
-    for annotation in annotations:
-        if annotation.category_id != category:
+def _placed(
+    entries: Sequence[Annotation], number: Mapping[int, int], bad: Callable[[str, object], None]
+) -> list[Annotation]:
+    """Those of listed pictures, picture by picture."""
+    count = Counter[int]()
+    good = []
+    for entry in entries:
+        _, _, width, height = entry.bbox
+        if entry.image_id not in number:
+            bad(f"annotation {entry.id}", f"its image {entry.image_id} is not listed")
+        elif width <= 0 or height <= 0:
+            bad(f"annotation {entry.id}", f"bbox: got {width:g} x {height:g} pixels, wanted a positive size")
+        elif count[entry.image_id] == MAX_PEOPLE:
+            bad(f"annotation {entry.id}", f"image {entry.image_id} has over {MAX_PEOPLE} people")
+        else:
+            count[entry.image_id] += 1
+            good.append(entry)
+    return sorted(good, key=lambda entry: number[entry.image_id])
+
+
+def _keypoints(
+    entries: Sequence[Annotation], order: Sequence[int], bad: Callable[[str, object], None]
+) -> tuple[list[Annotation], FloatArray]:
+    """Those with labelled keypoints, and the keypoints, float32 (N, K, 3)."""
+    wanted = 3 * len(order)
+    candidates = []
+    for entry in entries:
+        if entry.iscrowd or entry.num_keypoints == 0:
             continue
-        where = f"annotation {annotation.id}"
-        if annotation.image_id not in pictures:
-            bad(where, f"its image {annotation.image_id} is not listed")
-            continue
-        here = people.setdefault(annotation.image_id, [])
-        if len(here) == MAX_PEOPLE:
-            bad(where, f"image {annotation.image_id} has over {MAX_PEOPLE} people")
-            continue
-        try:
-            here.append(_person(annotation, order))
-        except ValueError as error:
-            bad(where, error)
-    return people
+        if len(entry.keypoints) == wanted:
+            candidates.append(entry)
+        else:
+            bad(f"annotation {entry.id}", f"keypoints: got {len(entry.keypoints)} numbers, wanted {wanted}")
+    points = np.array([entry.keypoints for entry in candidates], np.float64).reshape(-1, len(order), 3)[:, order]
+    near = np.asarray((np.abs(points) <= FAR).all(axis=(1, 2)))
+    known = np.asarray(np.isin(points[..., 2], (0, 1, 2)).all(axis=1))
+    for row in np.flatnonzero(~(near & known)):
+        reason = "wanted v of 0, 1 or 2" if near[row] else "wanted finite pixels"
+        bad(f"annotation {candidates[row].id}", f"keypoints: {reason}")
+    points[points[..., 2] == 0] = 0
+    kept = np.flatnonzero(near & known & points[..., 2].any(axis=1))
+    return [candidates[row] for row in kept], points[kept].astype(np.float32)
 
 
-def _person(annotation: Annotation, order: Sequence[int]) -> Person:
-    _, _, width, height = annotation.bbox
-    if width <= 0 or height <= 0:
-        raise ValueError(f"bbox: got {width:g} x {height:g} pixels, wanted a positive size")
-    keypoints = None
-    if not annotation.iscrowd and annotation.num_keypoints != 0:
-        keypoints = _keypoints(annotation.keypoints, order)
-        if not keypoints[:, 2].any():
-            keypoints = None
-    area = annotation.area or BOX_SHARE * width * height
-    return Person(
-        id=annotation.id,
-        box=annotation.bbox,
-        area=area,
-        keypoints=keypoints,
-        segmentation=bytes(annotation.segmentation),
-    )
-
-
-def _keypoints(values: Sequence[float], order: Sequence[int]) -> FloatArray:
-    if len(values) != 3 * len(order):
-        raise ValueError(f"keypoints: got {len(values)} numbers, wanted {3 * len(order)}")
-    points = np.array(values, np.float64).reshape(-1, 3)[list(order)]
-    if not (np.abs(points) <= FAR).all():
-        raise ValueError("keypoints: wanted finite pixels")
-    if not np.isin(points[:, 2], (0, 1, 2)).all():
-        raise ValueError("keypoints: wanted v of 0, 1 or 2")
-    points[points[:, 2] == 0] = 0
-    return points.astype(np.float32)
+def _outlines(
+    entries: Sequence[Annotation], labelled: Set[int], number: Mapping[int, int]
+) -> dict[int, tuple[Outline, ...]]:
+    """Of every picture that has an entry which is not labelled: nothing can be learnt from that one."""
+    pictures = {entry.image_id for entry in entries if entry.id not in labelled}
+    found: dict[int, list[Outline]] = {}
+    for entry in entries:
+        if entry.image_id in pictures:
+            is_labelled, outline = entry.id in labelled, bytes(entry.segmentation)
+            found.setdefault(number[entry.image_id], []).append(
+                Outline(id=entry.id, labelled=is_labelled, box=entry.bbox, segmentation=outline)
+            )
+    return {picture: tuple(outlines) for picture, outlines in found.items()}

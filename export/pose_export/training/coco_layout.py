@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pose_runtime.errors import ExportError
 
@@ -31,18 +31,18 @@ def find_layout(text: str) -> Layout:
         ExportError: nothing there, no annotations, or several and no split; the message lists them.
     """
     path, split = Path(text), None
-    if not path.exists() and ":" in text:
-        head, _, split = text.rpartition(":")
-        path = Path(head)
     try:
-        if path.is_file():
+        if not path.exists() and ":" in text:
+            head, _, split = text.rpartition(":")
+            path = Path(head)
+        if path.is_file() and split is None:
             root = path.parent.parent if path.parent.name == "annotations" else path.parent
             return _layout(path, root)
         if not path.is_dir():
             raise ExportError(f"coco {path}: no such folder or file")
         candidates = _annotations(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no path can have
-        raise ExportError(f"coco {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ExportError(f"coco {text}: {getattr(error, 'strerror', None) or error}") from error
     chosen = [file for file in candidates if split in (None, _split(file), file.stem)]
     if len(chosen) == 1:
         return _layout(chosen[0], path)
@@ -86,8 +86,8 @@ def is_safe(name: str) -> bool:
     """Whether a picture's file name stays within its folder, whatever the system."""
     if not 0 < len(name) <= _MAX_NAME or "\0" in name or "\\" in name or ":" in name:
         return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.name != ""
+    parts = name.split("/")
+    return parts[0] != "" and ".." not in parts and parts[-1] not in ("", ".")
 
 
 def image_folder(layout: Layout, names: Sequence[str]) -> Path:

@@ -21,19 +21,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pose_export.training.augment import More
+from pose_export.training.order import SAMPLE, Order, stream
 from pose_export.training.record import Record
 from pose_export.training.source import OnBad, RecordError, Share, one_skeleton
-from pose_runtime.arrays import IntArray
 from pose_runtime.errors import ExportError, PoseError
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """R, G, B of ImageNet, grey levels; as in the HRNet presets."""
 
-_SHUFFLED = 1 << 24
-"""A source of more records than this is taken in its own order: a permutation would cost too much memory."""
 _TRIES = 20
-_ORDER, _PASS, _SAMPLE = 0, 1, 2  # what a random stream is for
 
 
 class Prepare(Protocol):
@@ -102,60 +99,6 @@ class _Sample:
     bad: tuple[str, ...]
 
 
-# ---- which record is when ------------------------------------------------------------------------------------
-
-
-class Order:
-    """Which records an epoch takes. Over the epochs every source is gone through whole before it repeats.
-
-    Args:
-        lengths: of the sources.
-        weights: their shares; relative.
-        samples: of an epoch; None for as many as it takes until the first source is through.
-        seed: of everything random.
-        shuffle: False takes the records of each source in order.
-    """
-
-    def __init__(
-        self, lengths: Sequence[int], weights: Sequence[float], *, samples: int | None, seed: int, shuffle: bool
-    ) -> None:
-        if not lengths or min(lengths) < 1:
-            raise ExportError(f"data: got sources of {list(lengths)} records, wanted one at least of each")
-        shares = np.array(weights, np.float64) / np.sum(weights)
-        if samples is None:
-            samples = max(1, int(np.min(np.array(lengths) / shares) + 1e-9))
-        ends = np.rint(np.cumsum(shares) * samples).astype(int)
-        self.samples, self.seed, self.shuffle = samples, seed, shuffle
-        self._lengths, self._counts = tuple(lengths), np.diff(ends, prepend=0)
-
-    def epoch(self, epoch: int) -> tuple[IntArray, IntArray]:
-        """Source and index of every sample: int64 (samples,) each."""
-        sources = np.repeat(np.arange(len(self._counts)), self._counts)
-        if self.shuffle:
-            _stream(self.seed, _ORDER, epoch).shuffle(sources)
-        indices = np.zeros(len(sources), np.int64)
-        for source, count in enumerate(self._counts):
-            indices[sources == source] = self._draw(source, epoch * int(count), int(count))
-        return sources, indices
-
-    def _draw(self, source: int, start: int, count: int) -> IntArray:
-        """Records number `start` and on of the endless row of passes through a source."""
-        length = self._lengths[source]
-        numbers = np.arange(start, start + count)
-        if not self.shuffle or length > _SHUFFLED:
-            return numbers % length
-        drawn = np.empty(count, np.int64)
-        for turn in np.unique(numbers // length):
-            here = numbers // length == turn
-            drawn[here] = _stream(self.seed, _PASS, source, int(turn)).permutation(length)[numbers[here] % length]
-        return drawn
-
-
-def _stream(*key: int) -> Generator:
-    """The random numbers that belong to a key."""
-    return np.random.default_rng(np.random.SeedSequence(key))
-
-
 # ---- in the workers ------------------------------------------------------------------------------------------
 
 
@@ -173,7 +116,7 @@ class _Samples(Dataset["_Sample | str"]):
             return str(error)
 
     def _sample(self, place: _Place) -> _Sample:
-        rng = _stream(self._seed, _SAMPLE, place.epoch, place.position)
+        rng = stream(self._seed, SAMPLE, place.epoch, place.position)
         source = self._sources[place.source]
         bad: list[str] = []
 
@@ -338,5 +281,8 @@ class Loader:
 
 
 def _context() -> Any:
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not by every worker
+    return context

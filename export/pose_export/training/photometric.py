@@ -137,7 +137,8 @@ def _compress(image: ByteArray, settings: Photometric, rng: Generator) -> ByteAr
 def occlude(record: Record, settings: Photometric, rng: Generator) -> Record:
     """The record with 1 to 3 random rectangles, at the chance of the settings.
 
-    Joints behind one become hidden. People of whom no visible joint is left are dropped and their boxes ignored.
+    Joints behind one become hidden; areas stay. People of whom no visible joint is left are dropped and their boxes
+    ignored.
     """
     if rng.random() >= settings.occluders:
         return record

@@ -72,6 +72,17 @@ class _Index(Struct, frozen=True, forbid_unknown_fields=True):
 # ---- writing -------------------------------------------------------------------------------------------------
 
 
+def shard_path(folder: Path, recipe: str, first: int) -> Path:
+    """Where the shard that begins with record `first` of a recipe lies; it is finished where the file exists.
+
+    Raises:
+        ExportError: `recipe` is not 1 to 64 of 0-9 and a-z, or `first` is negative.
+    """
+    if not _RECIPE.fullmatch(recipe) or not 0 <= first < 2**62:
+        raise ExportError(f"shard: got recipe {recipe!r} and first {first}, wanted 1 to 64 of 0-9a-z and 0 or more")
+    return folder / f"{recipe}-{first:09d}.shard"
+
+
 def write_shard(
     folder: Path,
     records: Iterable[Record],
@@ -85,8 +96,8 @@ def write_shard(
     Args:
         folder: made where it is missing.
         records: at least one, of one skeleton; taken one by one, so they may be made on the way.
-        recipe: names what the records are, such as a hash of a recipe: 1 to 64 of 0-9 and a-z.
-        first: number of the first record within the recipe; with `recipe` it makes the file's name.
+        recipe: names what the records are, such as a hash of all that they are made from; see `shard_path`.
+        first: number of the first record within the recipe.
         quality: of the JPEGs, 1 to 100, or `png` to keep every pixel.
 
     Returns:
@@ -95,9 +106,9 @@ def write_shard(
     Raises:
         ExportError: no records, several skeletons, arrays that do not fit together, or a disk that cannot be written.
     """
-    if not _RECIPE.fullmatch(recipe) or not 0 <= first < 2**62:
-        raise ExportError(f"shard: got recipe {recipe!r} and first {first}, wanted 1 to 64 of 0-9a-z and 0 or more")
-    path = folder / f"{recipe}-{first:09d}.shard"
+    path = shard_path(folder, recipe, first)
+    if quality != "png" and not 1 <= quality <= 100:
+        raise ExportError(f"shard: got quality {quality}, wanted 1 to 100, or png")
     temporary = folder / f".{path.name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -45,6 +45,7 @@ class Source(Protocol):
 
 SOURCES = {
     "coco": "pose_export.training.coco:open_coco",
+    "synthetic": "pose_export.synthetic.source:open_synthetic",
     "shards": "pose_export.training.shards:open_shards",
 }
 """Kind -> `module:function`, called with what follows the colon and with on_bad."""

@@ -40,6 +40,11 @@ Version = Annotated[
 ]
 """Type of every command's `version` parameter; its default is False."""
 
+BundleArgument = Annotated[
+    str, typer.Argument(help="Folder NAME.pose/, or a network that comes with jetpose.", metavar="BUNDLE")
+]
+"""Type of the commands' `bundle` parameter."""
+
 
 def new_app() -> typer.Typer:
     """An app without completion options, rich boxes or pretty tracebacks: plain text that greps and pipes well."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from pose_runtime.bench import Medians, frames_of, measure
 from pose_runtime.bundle import load_bundle
-from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.cli._common import BundleArgument, Version, new_app, run_app
 from pose_runtime.pipeline import open_pipeline
 
 app = new_app()
@@ -20,7 +19,7 @@ app = new_app()
 
 @app.command()
 def bench(
-    bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
+    bundle: BundleArgument,
     source: Annotated[
         str | None,
         typer.Option(help="Image, video or folder to take frames from.  [default: the bundle's own]", metavar="PATH"),

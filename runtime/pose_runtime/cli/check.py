@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pose_runtime.bundle import load_bundle
 from pose_runtime.check import ROLES, GraphCheck, check_bundle
-from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.cli._common import BundleArgument, Version, new_app, run_app
 
 app = new_app()
 
 
 @app.command()
 def check(
-    bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
+    bundle: BundleArgument,
     engine: Annotated[
         str | None, typer.Option(help=f"Only this engine: {', '.join(ROLES)}.", show_default="all", metavar="NAME")
     ] = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pose_runtime.bundle import Bundle, load_bundle
-from pose_runtime.cli._common import Version, new_app, one_line, run_app
+from pose_runtime.cli._common import BundleArgument, Version, new_app, one_line, run_app
 from pose_runtime.manifest import Graph, Manifest
 
 app = new_app()
@@ -23,7 +22,7 @@ Row = tuple[str, str]
 
 @app.command()
 def info(
-    bundle: Annotated[Path, typer.Argument(help="Folder NAME.pose/.", metavar="BUNDLE")],
+    bundle: BundleArgument,
     as_json: Annotated[bool, typer.Option("--json", help="The manifest and its digest as JSON.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,30 +14,61 @@ import typer
 
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.cli._common import Version, new_app, print_error, run_app
+from pose_runtime.cli._progress import StatusLines, bar, lines
 from pose_runtime.engines import check_device
 from pose_runtime.errors import SinkError
+from pose_runtime.networks import DEFAULT
 from pose_runtime.pipeline import open_pipeline
-from pose_runtime.runner import Summary
 from pose_runtime.runner import run as run_pipeline
 from pose_runtime.sinks import Sink
+from pose_runtime.sinks.jsonl import JsonLines
+from pose_runtime.sinks.save import open_save, refuse_source_file
+from pose_runtime.sinks.sheet import ContactSheet
+from pose_runtime.sinks.window import Window
 from pose_runtime.sources import Source, open_source
 
 app = new_app()
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the user wants to have of the results."""
+
+    json: str | None
+    save: Path | None
+    sheet: Path | None
+    show: bool
+
+    @property
+    def nothing(self) -> bool:
+        """Not even a window."""
+        return not self.show and self.json is None and not self.files()
+
+    def files(self) -> dict[str, Path]:
+        """Option -> what it writes."""
+        json = Path(self.json) if self.json and self.json != "-" else None
+        named = {"--json": json, "--save": self.save, "--sheet": self.sheet}
+        return {option: path for option, path in named.items() if path is not None}
+
+
 @app.command()
 def run(
-    bundle: Annotated[Path, typer.Option(help="Folder NAME.pose/.", metavar="DIR")],
     source: Annotated[
         str,
         typer.Option(help="Image, video, folder of images, or a quoted pattern such as 'a/*.jpg'.", metavar="PATH"),
     ],
+    bundle: Annotated[
+        str, typer.Option(help="Folder NAME.pose/, or a network that comes with jetpose.", metavar="BUNDLE")
+    ] = DEFAULT,
     json: Annotated[
         str | None, typer.Option(help="Write JSON Lines to this file, - for standard output.", metavar="FILE")
     ] = None,
     save: Annotated[
         Path | None,
         typer.Option(help="Save frames with people drawn: an image, a video (.mp4) or a folder.", metavar="PATH"),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Save one picture with frames from the whole run.", metavar="FILE")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show them in a window; q or Escape ends.")] = False,
     device: Annotated[str, typer.Option(help="auto or cpu.", metavar="NAME")] = "auto",
@@ -48,6 +80,9 @@ def run(
 ) -> None:
     """Find the people in images and videos.
 
+    Without --json, --save, --sheet and --show, a window shows them; where there is no display, a line a second says how
+    it goes.
+
     Existing results are overwritten, files of the source never. Images of a folder or pattern that cannot be read are
     reported and skipped; the exit status is 1 then.
     """
@@ -55,75 +90,52 @@ def run(
         raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
     check_device(device)
     loaded = load_bundle(bundle)
+    wanted = _Wanted(json, save, sheet, show)
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))
-        _check_targets(opened, json, save)
+        _check_files(wanted, opened)
         pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads))
-        sinks = [stack.enter_context(sink) for sink in _sinks(loaded, opened, json, save, show)]
-        on_frame = stack.enter_context(_progress(opened.count))
+        sinks = [stack.enter_context(sink) for sink in _sinks(wanted, loaded, opened)]
+        on_frame = stack.enter_context(bar(opened.count)) if sinks else StatusLines()
         summary = run_pipeline(pipeline, opened, sinks, min_score=min_score, on_frame=on_frame)
-    print("\n".join(_lines(summary)), file=sys.stderr)
+    print("\n".join(lines(summary)), file=sys.stderr)
     if not sinks:
-        print("nothing was kept: add --json FILE, --save PATH or --show", file=sys.stderr)
+        print("nothing was kept: add --json FILE, --save PATH, --sheet FILE or --show", file=sys.stderr)
     if summary.skipped:
         raise typer.Exit(1)
 
 
-def _check_targets(source: Source, json: str | None, save: Path | None) -> None:
-    if json is None or json == "-":
-        return
-    from pose_runtime.sinks.save import refuse_source_file
+def _check_files(wanted: _Wanted, source: Source) -> None:
+    """No two results into one file, and none over a file of the source."""
+    taken: dict[Path, str] = {}
+    for option, path in wanted.files().items():
+        other = taken.setdefault(path.absolute(), option)
+        if other != option:
+            raise SinkError(f"{path}: is named for both {other} and {option}")
+        if option != "--save":  # which may be a folder; `open_save` looks into it
+            refuse_source_file(path, source)
 
-    refuse_source_file(Path(json), source)
-    if save is not None and save.absolute() == Path(json).absolute():
-        raise SinkError(f"{json}: is named for both --json and --save")
 
-
-def _sinks(bundle: Bundle, source: Source, json: str | None, save: Path | None, show: bool) -> Iterator[Sink]:
+def _sinks(wanted: _Wanted, bundle: Bundle, source: Source) -> Iterator[Sink]:
     """The sinks asked for, one by one, so that each is closed if the next cannot be opened."""
-    if show:
-        from pose_runtime.sinks.window import Window
-
-        yield Window()
-    if save is not None:
-        from pose_runtime.sinks.save import open_save
-
-        yield open_save(save, source)
-    if json is not None:
-        from pose_runtime.sinks.jsonl import JsonLines
-
-        yield JsonLines(None if json == "-" else Path(json), bundle)
+    if wanted.show:
+        yield Window(hold=not source.is_video)
+    elif wanted.nothing and (window := _window_if_any(source)):
+        yield window
+    if wanted.save is not None:
+        yield open_save(wanted.save, source)
+    if wanted.sheet is not None:
+        yield ContactSheet(wanted.sheet)
+    if wanted.json is not None:
+        yield JsonLines(None if wanted.json == "-" else Path(wanted.json), bundle)
 
 
-@contextmanager
-def _progress(count: int | None) -> Iterator[Callable[[Summary], None]]:
-    """A bar on stderr, for people who watch; it shows frames, and people and frames per second so far."""
-    if count == 1 or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task("", total=count)
-        yield lambda so_far: progress.update(
-            task, completed=so_far.frames, description=f"{so_far.people} people, {so_far.fps:.1f} frames/s"
-        )
-
-
-def _lines(summary: Summary) -> Iterator[str]:
-    skipped = f", {_count(summary.skipped, 'image')} skipped" if summary.skipped else ""
-    speed = f"{summary.fps:.1f} frames/s" if summary.frames else "nothing to do"
-    yield f"{_count(summary.frames, 'frame')}, {_count(summary.people, 'person', 'people')}, {speed}{skipped}"
-    if summary.frames:
-        stages = ("read", "pre", "network", "decode", "write")
-        ms = (f"{stage} {1e3 * getattr(summary, stage + '_s') / summary.frames:.1f} ms" for stage in stages)
-        yield "per frame: " + ", ".join(ms)
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
+def _window_if_any(source: Source) -> Window | None:
+    """A window where a display answers."""
+    try:
+        return Window(hold=not source.is_video)
+    except SinkError:
+        return None
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ from pose_runtime.arrays import ByteArray
 from pose_runtime.errors import SinkError
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
-from pose_runtime.sinks.draw import draw, to_bgr
+from pose_runtime.sinks.draw import drawn
 from pose_runtime.sources import Item, Source
 from pose_runtime.sources.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+_JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95
 
 
@@ -75,7 +76,8 @@ def write_image(path: Path, image: ByteArray) -> None:
     """Write uint8 (H, W, 3), B, G, R in the format of the suffix; the file appears whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
-        ok, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower() in _JPEG else []
+        ok, data = cv2.imencode(path.suffix, image, options)
         if not ok:
             raise SinkError(f"{path}: cannot make an image of {image.shape[1]} x {image.shape[0]} pixels")
         part.write_bytes(data.tobytes())
@@ -87,22 +89,16 @@ def write_image(path: Path, image: ByteArray) -> None:
         raise SinkError(f"{path}: cannot write it: {error.strerror}") from error
 
 
-def _drawn(item: Item, poses: Poses) -> ByteArray:
-    image = to_bgr(item.frame)
-    draw(image, poses)
-    return image
-
-
 class ImageFile(Sink):
     """One image."""
 
     def __init__(self, path: Path) -> None:
-        _check_folder(path)
+        check_folder(path)
         self._path = path
 
     def write(self, item: Item, poses: Poses) -> None:
         """Write the image."""
-        write_image(self._path, _drawn(item, poses))
+        write_image(self._path, drawn(item.frame, poses))
 
 
 class ImageFolder(Sink):
@@ -127,7 +123,7 @@ class ImageFolder(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Write the frame's image."""
-        write_image(self._target(Path(item.name), item.index), _drawn(item, poses))
+        write_image(self._target(Path(item.name), item.index), drawn(item.frame, poses))
 
     def _target(self, name: Path, index: int) -> Path:
         stem = f"{name.stem}_{index:06d}" if self._numbered else name.stem
@@ -142,7 +138,7 @@ class VideoFile(Sink):
     """A video with the source's timestamps."""
 
     def __init__(self, path: Path, rate_hz: float | None) -> None:
-        _check_folder(path)
+        check_folder(path)
         try:
             from pose_runtime.video import VideoWriter
         except ImportError as error:
@@ -152,7 +148,7 @@ class VideoFile(Sink):
 
     def write(self, item: Item, poses: Poses) -> None:
         """Add a frame."""
-        self._writer.write(_drawn(item, poses), item.index, item.time_s)
+        self._writer.write(drawn(item.frame, poses), item.index, item.time_s)
 
     def close(self) -> None:
         """Finish the video and give it its name."""
@@ -163,7 +159,8 @@ class VideoFile(Sink):
         self._writer.abandon()
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raise SinkError if no file can be made at `path`."""
     folder = path.parent
     if not folder.is_dir():
         raise SinkError(f"{path}: no such folder: {folder}")

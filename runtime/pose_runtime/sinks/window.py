@@ -11,43 +11,69 @@ import cv2
 from pose_runtime.errors import SinkError
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
-from pose_runtime.sinks.draw import draw, to_bgr
+from pose_runtime.sinks.draw import drawn
 from pose_runtime.sources import Item
 
 _TITLE = "jetpose"
 _PROBE = "import cv2; cv2.namedWindow('jetpose', cv2.WINDOW_NORMAL); cv2.waitKey(1)"
 _PROBE_S = 15.0
+_HOLD_MS = 100
+_LEAST_SIDE, _MOST_SIDE = 640, 1280  # the longer side of what is shown, pixels: small frames are enlarged
 _KEYS = {ord("q"), 27}  # 27 is Escape
+_QT_LOG = ("QT_LOGGING_RULES", "default.warning=false")  # OpenCV's Qt misses fonts that nothing here needs
 
 
 class Window(Sink):
     """Shows the newest frame; q, Escape or closing it ends the run.
 
+    Args:
+        hold: `close` waits until the viewer has seen enough: a picture would be gone at once.
+
     Raises:
         SinkError: no display answers. A child process tries it first: without one, OpenCV's window code aborts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hold: bool = False) -> None:
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise SinkError("window: no display (neither DISPLAY nor WAYLAND_DISPLAY is set); use --save instead")
+        os.environ.setdefault(*_QT_LOG)
         try:
             done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=_PROBE_S, check=False)
         except subprocess.TimeoutExpired:
             raise SinkError(f"window: the display did not answer in {_PROBE_S:.0f} s; use --save instead") from None
         if done.returncode != 0:
             raise SinkError("window: the display does not answer, or OpenCV has no window code; use --save instead")
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)  # no tool bar
+        self._hold = hold
+        self._size_wh: tuple[int, int] | None = None  # of what it shows
 
     def write(self, item: Item, poses: Poses) -> None:
         """Show a frame."""
-        image = to_bgr(item.frame)
-        draw(image, poses)
-        cv2.imshow(_TITLE, image)
-        self.finished = cv2.waitKey(1) & 0xFF in _KEYS or not _is_open()
+        size_wh = _shown_size(item.frame.size_wh)
+        if size_wh != self._size_wh:
+            cv2.resizeWindow(_TITLE, *size_wh)
+            self._size_wh = size_wh
+        cv2.imshow(_TITLE, drawn(item.frame, poses, size_wh))
+        self._wait(1)
 
     def close(self) -> None:
         """Close the window."""
+        while self._hold and self._size_wh and not self.finished:
+            self._wait(_HOLD_MS)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the window at once."""
         cv2.destroyAllWindows()  # it may be gone already
+
+    def _wait(self, ms: int) -> None:
+        self.finished = cv2.waitKey(ms) & 0xFF in _KEYS or not _is_open()
+
+
+def _shown_size(size_wh: tuple[int, int]) -> tuple[int, int]:
+    side = max(size_wh)
+    ratio = min(max(side, _LEAST_SIDE), _MOST_SIDE) / side
+    return max(1, round(size_wh[0] * ratio)), max(1, round(size_wh[1] * ratio))
 
 
 def _is_open() -> bool:

@@ -3,13 +3,13 @@
 For people n of N with a labelled joint, joints k of the K_n labelled ones, h their tags (D numbers), m_n a person's
 mean tag:
 
-    default  pull 1/N Σ_n 1/K_n Σ_k mean_D (h_nk - m_n)²; push ½ · mean over pairs of two people of exp(-|m_a - m_b|²)
+    exp      pull 1/N Σ_n 1/K_n Σ_k mean_D (h_nk - m_n)²; push ½ · mean over pairs of two people of exp(-|m_a - m_b|²)
     max      HigherHRNet's other push: max(0, 1 - |m_a - m_b|), |.| summed over D
-    mmpose   MMPose 1.x: as the default, but each person is also paired with themselves (which adds ½ · D / (N - 1) and
+    mmpose   MMPose 1.x: as exp, but each person is also paired with themselves (which adds ½ · D / (N - 1) and
              no gradient), and exp is taken of each tag component and summed
     paper    pull 1/N Σ_n Σ_k |h_nk - m_n|²; push 1/N² Σ_a Σ_b exp(-|m_a - m_b|² / 2σ²), pairs with oneself included
 
-The default is the authors' code and HigherHRNet's `exp`. It is the default because the published networks were trained
+`exp` is the authors' code and HigherHRNet's choice. It is the default here because the published networks were trained
 with it and the decoders' tag threshold of 1 belongs to it; because its size depends neither on how many people there
 are nor on how many of their joints are seen, so that one crowded picture does not outweigh a batch; and because it is 0
 where there is nothing to push.
@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Variant = Literal["default", "max", "mmpose", "paper"]
+Variant = Literal["exp", "max", "mmpose", "paper"]
 
 
 class TagLoss(NamedTuple):
@@ -32,7 +32,7 @@ class TagLoss(NamedTuple):
     push: Tensor
 
 
-def tag_loss(tags: Tensor, places: Tensor, *, variant: Variant = "default", sigma: float = 1.0) -> TagLoss:
+def tag_loss(tags: Tensor, places: Tensor, *, variant: Variant = "exp", sigma: float = 1.0) -> TagLoss:
     """Pull and push of each image, not weighted: the authors add a thousandth of both to the heatmaps' loss.
 
     Args:
@@ -67,7 +67,7 @@ def _push(means: Tensor, here: Tensor, variant: Variant, sigma: float) -> Tensor
     apart = means[:, :, None] - means[:, None]
     pairs = here[:, :, None] * here[:, None]
     count = here.sum(dim=1)
-    if variant in ("default", "max"):
+    if variant in ("exp", "max"):
         pairs = pairs * (1 - torch.eye(pairs.shape[1], device=pairs.device))
     if variant == "max":
         near = (1 - apart.abs().sum(dim=3)).clamp(min=0)

@@ -24,7 +24,7 @@ from torch import Tensor
 Kind = Literal["l2", "l1", "huber", "logistic"]
 
 
-def errors(found: Tensor, wanted: Tensor, kind: Kind) -> Tensor:
+def pixel_loss(found: Tensor, wanted: Tensor, kind: Kind) -> Tensor:
     """The loss of every element, float32.
 
     Args:
@@ -62,11 +62,11 @@ def map_loss(
         weights: (B, K), one per map; 0 where the joint is not labelled.
         square_weights: SimpleBaseline and HRNet weigh prediction and target, so that weights count squared; MMPose
             weighs the loss. Alike for 0 and 1.
-        kind: of the elements, see `errors`.
+        kind: of the elements, see `pixel_loss`.
         reduce: over maps and pixels.
     """
     with torch.autocast(found.device.type, enabled=False):
-        cost = errors(found, wanted, kind)
+        cost = pixel_loss(found, wanted, kind)
         if mask is not None:
             cost = cost * (mask if mask.ndim == 4 else mask[:, None]).float()
         if weights is not None:

@@ -1,4 +1,4 @@
-"""The offset loss of G-RMI (Papandreou et al., CVPR 2017, arXiv 1701.01779, eq. 5)."""
+"""The offset loss of G-RMI (Papandreou et al., CVPR 2017, arXiv 1701.01779)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of regressed coordinates (Toshev & Szegedy, CVPR 2014, arXiv 1312.4659, eq. 3)."""
+"""Losses of regressed coordinates (Toshev & Szegedy, CVPR 2014, arXiv 1312.4659)."""
 
 from __future__ import annotations
 

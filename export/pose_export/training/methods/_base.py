@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,6 +40,15 @@ class Method(Protocol):
         ...
 
 
+class BaseMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method"):
+    """What every method has: `skeleton`, the name of the K keypoints that the network learns."""
+
+    skeleton: str = "coco17"
+
+    def __post_init__(self) -> None:
+        skeleton(self.skeleton)  # raises where there is no such set
+
+
 def input_size(record: Record) -> tuple[int, int]:
     """Width and height of the record's image."""
     height, width = record.image.shape[:2]
@@ -57,7 +67,7 @@ def labelled_points(record: Record, skeleton_name: str) -> tuple[Float64Array, N
     wanted = skeleton(skeleton_name)
     if record.skeleton != wanted:
         keypoints = convert(keypoints, record.skeleton, wanted)
-    labelled = keypoints[..., 2] > 0
+    labelled = (keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(axis=-1)
     return np.where(labelled[..., None], keypoints[..., :2], np.nan).astype(np.float64), labelled
 
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor
 
 from pose_export.training.losses.embedding import Variant, tag_loss
 from pose_export.training.losses.heatmap import map_loss
-from pose_export.training.methods._base import Targets, input_size, labelled_points, wanted_outputs
+from pose_export.training.methods._base import BaseMethod, Targets, input_size, labelled_points, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.embedding import tag_places
 from pose_export.training.targets.heatmap import Peak, heatmaps, hourglass_peak
 from pose_export.training.targets.places import learnt, map_size, to_map
 
 
-class EmbeddingMethod(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method", tag="embedding"
-):
-    """Heatmaps by mean squared error, tags by pull and push; the defaults are HigherHRNet's.
+class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
+    """Heatmaps by mean squared error, tags by pull and push; the defaults are HigherHRNet's but for `centre`.
 
     Outputs: (N, 2K, H/s, W/s) with K heatmaps, then K tags, at the first stride; (N, K, H/s, W/s) heatmaps at each
     further one.
@@ -29,19 +27,19 @@ class EmbeddingMethod(
         skeleton: the K keypoints.
         strides: input pixels per map pixel, the tags' first.
         sigma: of the peaks, map pixels at every stride.
-        centre: `truncated`, as published; or `exact`: the real-valued point half a map pixel up and left, where a
-            truncated one is on average, which is what the decoder with its +0.5 expects.
+        centre: `truncated`, as published; or `exact`: around the real-valued point, half a map pixel up and left of
+            it, where a truncated one is on average, so that the same decoder fits. It then finds ideal maps' keypoints
+            to 0.14 input pixels instead of 0.63 (root mean square, strides 4 and 2).
         max_people: whose tags are learnt; the largest in the picture.
         tags: which pull and push, see `losses.embedding`.
         pull_weight, push_weight: in the loss.
     """
 
-    skeleton: str = "coco17"
     strides: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)] = (4, 2)
     sigma: Annotated[float, Meta(gt=0)] = 2.0
-    centre: Literal["truncated", "exact"] = "truncated"
+    centre: Literal["truncated", "exact"] = "exact"
     max_people: Annotated[int, Meta(ge=1)] = 30
-    tags: Variant = "default"
+    tags: Variant = "exp"
     pull_weight: Annotated[float, Meta(ge=0)] = 1e-3
     push_weight: Annotated[float, Meta(ge=0)] = 1e-3
 
@@ -50,7 +48,7 @@ class EmbeddingMethod(
 
         Returns:
             `heatmaps_i` float16 (K, h, w) and `mask_i` bool (h, w), True where the loss counts, for every stride i;
-            `places` int32 (max_people, K, 2): index into the flattened tag maps, and 1 where there is a joint.
+            `joints` int32 (max_people, K, 2): index into the flattened tag maps, and 1 where there is a joint.
         """
         input_wh = input_size(record)
         xy, labelled = labelled_points(record, self.skeleton)
@@ -63,7 +61,7 @@ class EmbeddingMethod(
             made[f"mask_{i}"] = learnt(record.ignored, map_wh)
             if i == 0:
                 order = np.argsort(-record.areas, kind="stable")
-                made["places"] = tag_places(points[order], labelled[order], map_wh, max_people=self.max_people)
+                made["joints"] = tag_places(points[order], labelled[order], map_wh, max_people=self.max_people)
         return made
 
     def _peak(self) -> Peak:
@@ -82,5 +80,5 @@ class EmbeddingMethod(
         terms = {
             f"heatmaps_{i}": map_loss(found[i], wanted[i], mask=targets[f"mask_{i}"]).mean() for i in range(len(found))
         }
-        tags = tag_loss(outputs[0][:, joints:].reshape(batch, -1), targets["places"], variant=self.tags)
+        tags = tag_loss(outputs[0][:, joints:].reshape(batch, -1), targets["joints"], variant=self.tags)
         return {**terms, "pull": self.pull_weight * tags.pull.mean(), "push": self.push_weight * tags.push.mean()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor
 
 from pose_export.training.losses.heatmap import map_loss
 from pose_export.training.losses.offset import offset_loss
-from pose_export.training.methods._base import Targets, input_size, labelled_points, wanted_outputs
+from pose_export.training.methods._base import BaseMethod, Targets, input_size, labelled_points, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.offset import disks_and_offsets
 from pose_export.training.targets.places import learnt, map_size, to_map
@@ -18,7 +18,7 @@ from pose_runtime.decode import Grid
 from pose_runtime.errors import ExportError
 
 
-class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method", tag="offset"):
+class OffsetMethod(BaseMethod, frozen=True, kw_only=True, tag="offset"):
     """The record's first person is learnt; the disks of others are not, neither as disk nor as nothing.
 
     Outputs: (N, K, H/s, W/s) logits, and (N, 2K, H/s, W/s) offsets in map pixels, x and y of the first joint first.
@@ -31,7 +31,6 @@ class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         heatmap_weight, offset_weight: in the loss; 4 and 1 in the paper.
     """
 
-    skeleton: str = "coco17"
     stride: Annotated[int, Meta(ge=1)] = 1
     radius: Annotated[float, Meta(gt=0)] = 25.0
     grid: Grid = "centre"
@@ -42,8 +41,8 @@ class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """What G-RMI learns from one person's crop.
 
         Returns:
-            `disks` bool (K, h, w); `offsets` float32 (2K, h, w); `mask` bool (K, h, w), True where the disks' loss
-            counts: not in others' disks, not for keypoints that are not labelled.
+            `disks` bool (K, h, w); `offsets` float16 (2K, h, w), to 0.01 pixels; `mask` bool (K, h, w), True where the
+            disks' loss counts: not in others' disks, not for keypoints that are not labelled.
         """
         input_wh = input_size(record)
         map_wh = map_size(input_wh, self.stride)
@@ -51,7 +50,7 @@ class OffsetMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not len(xy):
             raise ExportError(f"{record.name}: got nobody, wanted a person; crop the picture around each person")
         points = to_map(xy, input_wh, map_wh, self.grid)
-        disks, offsets = disks_and_offsets(points[0], labelled[0], map_wh, radius=self.radius)
+        disks, offsets = disks_and_offsets(points[0], labelled[0], map_wh, radius=self.radius, dtype=np.float16)
         mask = np.repeat(learnt(record.ignored, map_wh)[None], len(disks), axis=0)
         for i in range(1, len(xy)):
             mask &= ~disks_and_offsets(points[i], labelled[i], map_wh, radius=self.radius)[0]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor
 
 from pose_export.training.losses.vector import coordinate_loss
-from pose_export.training.methods._base import Targets, input_size, the_person, wanted_outputs
+from pose_export.training.methods._base import BaseMethod, Targets, input_size, the_person, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.vector import normalise
 from pose_runtime.decode import Grid
 from pose_runtime.decode.vector import Origin
 
 
-class VectorMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method", tag="vector"):
+class VectorMethod(BaseMethod, frozen=True, kw_only=True, tag="vector"):
     """One person per record; the defaults are DeepPose's first stage.
 
     Outputs: (N, 2K): x and y of the first joint, and so on, in units of the input's size.
@@ -28,7 +28,6 @@ class VectorMethod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         weight: of the loss.
     """
 
-    skeleton: str = "coco17"
     origin: Origin = "centre"
     grid: Grid = "centre"
     kind: Literal["l2", "l1", "huber"] = "l2"

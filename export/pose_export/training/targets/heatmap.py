@@ -1,6 +1,7 @@
 """Heatmaps: a peak on each keypoint's map, as the published methods draw it.
 
-Sigma is the usual one, exp(-d² / 2σ²). The OpenPose paper (eq. 6) writes exp(-d² / σ²): `usual_sigma` converts.
+Sigma is the usual one, exp(-d² / 2σ²). The OpenPose paper (Cao et al. 2017, section 2.2) writes exp(-d² / σ²):
+`usual_sigma` converts.
 """
 
 from __future__ import annotations

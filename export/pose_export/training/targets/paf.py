@@ -20,12 +20,15 @@ def part_affinity_fields(
     map_wh: tuple[int, int],
     *,
     half_width: float,
+    overhang: float = 0.0,
     divisor: Divisor = "present",
 ) -> FloatArray:
     """Unit vectors from the first to the second keypoint of each limb, averaged over people.
 
     A pixel p belongs to a limb of length l and direction v that starts at a where 0 <= v·(p - a) <= l and p is at most
-    `half_width` away from the line (eqs. 8, 9). Limbs of no length have no direction and are left out.
+    `half_width` away from the line (section 2.3). Limbs of no length have no direction and are left out.
+    The paper stops at the keypoints, so that a limb shorter than a pixel may touch none; the code of OpenPose and
+    Lightweight OpenPose takes a box that is wider than the limb on all sides, which `overhang` is for.
 
     Args:
         xy: (N, K, 2) in map pixels; anything where not labelled.
@@ -33,6 +36,7 @@ def part_affinity_fields(
         pairs: of keypoints, one per limb.
         map_wh: width and height of the map.
         half_width: map pixels.
+        overhang: map pixels beyond both ends that belong to the limb.
         divisor: `present`, the paper's: how many people have a vector at the pixel; `people`: how many people there
             are, labelled or not.
 
@@ -50,7 +54,7 @@ def part_affinity_fields(
         return fields.reshape(-1, height, width)
     start, way = start[people, limbs], way[people, limbs]
     length = np.hypot(way[:, 0], way[:, 1])
-    which, rows, columns = _on_limb(start, way, length, map_wh, half_width)
+    which, rows, columns = _on_limb(start, way, length, map_wh, half_width, overhang)
     cell = (limbs[which] * height + rows) * width + columns
     share = np.ones(fields[:, 0].size)
     if divisor == "present":
@@ -64,14 +68,19 @@ def part_affinity_fields(
 
 
 def _on_limb(
-    start: Float64Array, way: Float64Array, length: Float64Array, map_wh: tuple[int, int], half_width: float
+    start: Float64Array,
+    way: Float64Array,
+    length: Float64Array,
+    map_wh: tuple[int, int],
+    half_width: float,
+    overhang: float,
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Limb, row and column of all pixels that lie on n limbs; start and way (n, 2), length (n,)."""
     width, height = map_wh
-    reach, square = (half_width * length)[:, None], (way**2).sum(axis=1)[:, None]
+    reach, more, square = (half_width * length)[:, None], (overhang * length)[:, None], (way**2).sum(axis=1)[:, None]
     dy = np.arange(height) - start[:, 1:]
     # On each row a limb is a run of pixels. The run is taken a pixel too long, for divisions are not exact.
-    low, high = _between(way[:, :1], way[:, 1:] * dy, 0 * square, square)
+    low, high = _between(way[:, :1], way[:, 1:] * dy, -more, square + more)
     low_across, high_across = _between(-way[:, 1:], way[:, :1] * dy, -reach, reach)
     first = np.floor(np.clip(np.maximum(low, low_across) + start[:, :1], 0, width)).astype(np.int64)
     last = np.ceil(np.clip(np.minimum(high, high_across) + start[:, :1], -1, width - 1)).astype(np.int64)
@@ -82,7 +91,7 @@ def _on_limb(
     dx, dy = columns - start[which, 0], dy[which, rows]
     along = way[which, 0] * dx + way[which, 1] * dy
     across = way[which, 0] * dy - way[which, 1] * dx
-    on = (along >= 0) & (along <= square[which, 0]) & (np.abs(across) <= reach[which, 0])
+    on = (along >= -more[which, 0]) & (along <= (square + more)[which, 0]) & (np.abs(across) <= reach[which, 0])
     return which[on], rows[on], columns[on]
 
 
@@ -97,7 +106,7 @@ def _between(
 
 
 def line_integral(field: ArrayLike, start: ArrayLike, end: ArrayLike, *, samples: int = 10) -> Float64Array:
-    """How well a field agrees with the limbs from `start` to `end` (eq. 10): 1 on a limb's own target.
+    """How well a field agrees with the limbs from `start` to `end` (section 2.3): 1 on a limb's own target.
 
     Args:
         field: (2, H, W), x and y.

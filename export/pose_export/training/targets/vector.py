@@ -11,7 +11,7 @@ from pose_runtime.decode.vector import Origin
 
 
 def normalise(xy: ArrayLike, boxes: ArrayLike, *, origin: Origin) -> Float64Array:
-    """N(y; b) of eq. 1, the inverse of `pose_runtime.decode.vector`.
+    """N(y; b) of section 3.1, the inverse of `pose_runtime.decode.vector`.
 
     Args:
         xy: (N, K, 2) pixels.

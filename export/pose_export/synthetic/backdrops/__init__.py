@@ -1,0 +1,1 @@
+"""Kinds of backdrop, one file each; `pose_export.synthetic.backdrop` picks among them."""

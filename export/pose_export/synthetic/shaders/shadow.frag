@@ -1,0 +1,3 @@
+#version 330
+// The shadow map holds depth alone.
+void main() {}
