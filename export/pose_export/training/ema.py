@@ -8,7 +8,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from pose_export.training.rounding import Rows
+from pose_export.training.rounding import Rows, as_rows, from_rows
 
 
 class Average(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,8 +39,8 @@ class Ema:
         self._full: dict[str, Tensor] = {}
         for name, value in network.state_dict().items():
             if compact and value.ndim > 1 and value.is_floating_point():
-                self._rows[name] = Rows(value.shape, torch.int16, value.device)
-                self._rows[name].set(value)
+                self._rows[name] = Rows(len(value), value.shape[1:].numel(), torch.int16, value.device)
+                self._rows[name].set(as_rows(value))
             else:
                 self._full[name] = value.clone()
 
@@ -54,7 +54,7 @@ class Ema:
         for name, value in self._network.state_dict().items():
             rows, full = self._rows.get(name), self._full.get(name)
             if rows is not None:
-                rows.set(rows.get().lerp_(value, share))
+                rows.set(rows.get().lerp_(as_rows(value), share))
             elif full is not None and full.is_floating_point():
                 full.lerp_(value, share)
             elif full is not None:
@@ -62,8 +62,10 @@ class Ema:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages by the names of the network's state dict, in its order."""
-        full, rows = self._full, self._rows
-        return {name: rows[name].get() if name in rows else full[name] for name in self._network.state_dict()}
+        values = dict(self._full)
+        shapes = {name: value.shape for name, value in self._network.state_dict().items()}
+        values |= {name: from_rows(rows.get(), shapes[name]) for name, rows in self._rows.items()}
+        return {name: values[name] for name in shapes}
 
     def tensors(self) -> list[Tensor]:
         """What must be kept, in a fixed order."""

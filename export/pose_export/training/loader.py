@@ -7,6 +7,7 @@ training goes on from any batch as if it had never stopped. Pictures travel as u
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -162,7 +163,8 @@ def _stack(samples: Sequence[_Sample]) -> tuple[Batch, tuple[str, ...]]:
 
 
 def _start_worker(_number: int) -> None:
-    """One thread each: there are as many workers as there is to win."""
+    """One thread each: there are as many workers as there is to win. Ctrl-C is for the training process to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

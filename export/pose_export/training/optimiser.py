@@ -9,7 +9,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from pose_export.training.rounding import Rows, round_to_24_bits
+from pose_export.training.rounding import Rows, as_rows, from_rows, round_to_24_bits
 
 Beta = Annotated[float, Meta(ge=0, lt=1)]
 
@@ -124,19 +124,19 @@ class _Factored:
     """The second moment as row and column means, the first in 8 bits."""
 
     def __init__(self, p: Tensor) -> None:
-        self._rows = torch.zeros(p.shape[0], 1, device=p.device)
-        self._columns = torch.zeros(1, p.shape[1:].numel(), device=p.device)
-        self._first = Rows(p.shape, torch.int8, p.device)
+        rows, columns = p.shape[0], p.shape[1:].numel()
+        self._rows, self._columns = torch.zeros(rows, 1, device=p.device), torch.zeros(1, columns, device=p.device)
+        self._first = Rows(rows, columns, torch.int8, p.device)
 
     def update(self, gradient: Tensor, beta1: float, beta2: float) -> Tensor:
-        matrix = gradient.reshape(len(self._rows), -1)
+        matrix = as_rows(gradient)
         squares = matrix.square().add_(_TINY)
         self._rows.lerp_(squares.mean(1, keepdim=True), 1 - beta2)
         self._columns.lerp_(squares.mean(0, keepdim=True), 1 - beta2)
-        scaled = matrix * (self._rows / self._rows.mean()).rsqrt() * self._columns.rsqrt()
-        first = self._first.get()
-        self._first.set(first.lerp_(_clipped(scaled).view(gradient.shape), 1 - beta1))
-        return first
+        scaled = (matrix * (self._rows / self._rows.mean()).rsqrt()).mul_(self._columns.rsqrt())
+        first = self._first.get().lerp_(_clipped(scaled), 1 - beta1)
+        self._first.set(first)
+        return from_rows(first, gradient.shape)
 
     def tensors(self) -> list[Tensor]:
         return [self._rows, self._columns, *self._first.tensors()]
@@ -147,5 +147,5 @@ def _moments(p: Tensor) -> _Full | _Factored:
 
 
 def _clipped(update: Tensor) -> Tensor:
-    rms = update.square().mean().sqrt()
+    rms = torch.linalg.vector_norm(update) / update.numel() ** 0.5
     return update.div_((rms / _CLIP_RMS).clamp_min_(1.0))

@@ -130,9 +130,16 @@ def parse(tree: Tree, where: str) -> Recipe:
     try:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
-        what, _, field = str(error).rpartition(" - at ")
-        place = field.strip("`").removeprefix("$.") if what else "its keys"
-        raise ExportError(f"{where}: {place}: {what or error}") from error
+        raise ExportError(f"{where}: {explained(error)}") from error
+
+
+def explained(error: msgspec.ValidationError, table: str = "") -> str:
+    """`batch: Expected ...`: the key, below `table`, and what is wrong with it."""
+    what, _, place = str(error).rpartition(" - at ")
+    key = ".".join(filter(None, (table, place.strip("`").removeprefix("$").lstrip("."))))
+    if not what:
+        return f"{table}: {error}" if table else str(error)
+    return f"{key}: {what}"
 
 
 def differences(before: Tree, now: Tree) -> list[str]:

@@ -20,7 +20,7 @@ from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
 from pose_export.training.methods import AnyMethod
-from pose_export.training.recipe import Recipe, Tree
+from pose_export.training.recipe import Recipe, Tree, explained
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
 from pose_export.training.validate import Validator
@@ -100,8 +100,7 @@ def _settings(tree: Tree, kind: Any, where: str) -> Any:
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
-        what, _, field = str(error).rpartition(" - at ")
-        raise ExportError(f"recipe: {where}{field.strip('`').removeprefix('$')}: {what or error}") from error
+        raise ExportError(f"recipe: {explained(error, where)}") from error
 
 
 def _network(entry: Entry, recipe: Recipe, *, start: bool, tell: Tell) -> nn.Module:
