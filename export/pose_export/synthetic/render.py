@@ -289,7 +289,8 @@ def _context() -> Any:
     except ImportError as error:
         raise ExportError("moderngl is missing; pip install 'jetpose[export]'") from error
     try:
-        return moderngl.create_context(standalone=True, backend="egl")
+        create: Any = moderngl.create_context  # its annotations are wrong
+        return create(standalone=True, backend="egl")
     except Exception as error:  # moderngl raises plain Exception
         raise ExportError(f"no OpenGL through EGL: {error}; on Debian: apt install libegl1 libgl1-mesa-dri") from error
 
