@@ -367,7 +367,10 @@ def _far(item: Drawable, view: View) -> Drawable | None:
 def _coarse(surface: Surface, level: int) -> Surface:
     made = _LEVELS.setdefault(surface, {})
     if level not in made:
-        made[level] = coarser(surface, level)
+        coarse = coarser(surface, level)
+        if coarse is surface:  # kept here, it would keep itself alive
+            return surface
+        made[level] = coarse
     return made[level]
 
 
