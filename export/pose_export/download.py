@@ -32,13 +32,25 @@ def cache_folder() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "jetpose"
 
 
+PACKAGE = "package:"
+
+
+def _packaged(source: Source) -> Path:
+    path = Path(__file__).parent / "weights" / source.url.removeprefix(PACKAGE)
+    if not path.is_file():
+        raise ExportError(f"{source.file} is not in this installation; pass weights with --checkpoint FILE")
+    return path
+
+
 def fetch(
     source: Source, *, folder: Path | None = None, max_bytes: int = MAX_BYTES, progress: Progress | None = None
 ) -> Path:
-    """The checkpoint's path in the cache, downloaded where it is not there yet.
+    """The checkpoint's path: in this package, or in the cache, downloaded where it is not there yet.
 
     A broken download stays as `NAME.part` and is resumed by the next call. A file whose hash differs is deleted.
     """
+    if source.url.startswith(PACKAGE):
+        return _packaged(source)
     if source.algorithm is None:
         raise ExportError(
             f"{source.file} lies on a web page: download it from {source.url}, then pass it with --checkpoint FILE"

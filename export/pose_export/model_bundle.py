@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pose_export import networks
 from pose_export.checkpoints import load_weights
-from pose_export.download import fetch
+from pose_export.download import PACKAGE, fetch
 from pose_export.graph_stats import load_onnx
 from pose_export.networks import Entry
 from pose_export.onnx_bundle import Source, sha256_of, write_onnx_bundle
@@ -17,6 +17,7 @@ from pose_export.request import Request
 from pose_export.to_onnx import compare, export_onnx
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import ExportError
+from pose_runtime.version import version
 
 INPUT = "image"
 
@@ -69,6 +70,10 @@ def _weights(entry: Entry, checkpoint: Path | None, request: Request, tell: Tell
         origin, licence, path = checkpoint.name, "unknown", checkpoint
     else:
         published = next((source for source in entry.sources if source.algorithm), entry.sources[0])
-        tell(f"fetching {published.file} from {published.url}")
-        origin, licence, path = published.url, published.licence, fetch(published)
+        if published.url.startswith(PACKAGE):
+            origin = f"jetpose {version()}, {published.file}"
+        else:
+            tell(f"fetching {published.file} from {published.url}")
+            origin = published.url
+        licence, path = published.licence, fetch(published)
     return path, Source(request.weights_source or origin, request.licence or licence, sha256_of(path))

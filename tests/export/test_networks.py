@@ -31,7 +31,8 @@ def test_entry(name: str, built: dict[str, nn.Module]) -> None:
     entry, network = networks.find(name), built[name]
     assert not network.training
     assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
-    assert len(network.state_dict()) == (1810 if entry.preset == "higherhrnet" else 1754)
+    if "tiny" not in name:
+        assert len(network.state_dict()) == (1810 if entry.preset == "higherhrnet" else 1754)
     assert entry.size_wh in entry.sizes_wh
     assert not any(side % entry.step for size in entry.sizes_wh for side in size)
 
@@ -45,6 +46,8 @@ def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
     joints = entry.joints
     if entry.preset == "higherhrnet":
         assert shapes == [(2 * joints, height // 4, width // 4), (joints, height // 2, width // 2)]
+    elif entry.preset == "lightweight-tiny":
+        assert shapes == [(joints + 1, height // 4, width // 4), (38, height // 4, width // 4)]
     else:
         assert shapes == [(joints, height // 4, width // 4)]
     assert len(entry.outputs) == len(shapes)
@@ -56,6 +59,8 @@ def test_sources(name: str) -> None:
     assert sources
     for source in sources:
         assert source.licence in ("MIT", "Apache-2.0")
+        if source.url.startswith("package:"):
+            continue
         assert source.url.startswith("https://")
         if source.algorithm is None:
             assert source.url.startswith("https://drive.google.com/")
@@ -115,3 +120,29 @@ def test_goldens(capsys: pytest.CaptureFixture[str]) -> None:
     root: Path = shared("reference")
     passed, total = goldens.run(root, "hrnet/networks")
     assert passed == total > 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["higherhrnet-tiny", "lightweight-tiny"])
+def test_our_networks_are_small_and_dense(name: str) -> None:
+    network = networks.build(networks.find(name))
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 2_000_000
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1) and module.in_channels != 3:
+            assert module.groups == 1
+            assert module.in_channels % 16 == 0
+            assert module.out_channels % 16 == 0
+
+
+def test_our_networks_share_the_trunk() -> None:
+    one, other = (networks.build(networks.find(name)).state_dict() for name in ("higherhrnet-tiny", "lightweight-tiny"))
+    shared_names = [key for key in one if key in other and one[key].shape == other[key].shape]
+    assert sum(key.startswith(("stem.", "stages.", "laterals.", "downwards.", "merges.")) for key in one) == len(
+        shared_names
+    )
+
+
+def test_the_last_stage_alone_is_returned_outside_training() -> None:
+    network = networks.build(networks.find("lightweight-tiny"))
+    picture = torch.zeros(2, 3, 64, 96)
+    assert len(network(picture)) == 2
+    assert len(network.train()(picture)) == 4

@@ -12,6 +12,7 @@ from pose_runtime.skeletons import SKELETONS
 FAMILIES = {
     "tf-pose": PafDecoder,
     "lightweight-openpose": PafDecoder,
+    "lightweight-tiny": PafDecoder,
     "trt-pose": PafDecoder,
     "higherhrnet": EmbeddingDecoder,
     "hrnet": HeatmapDecoder,

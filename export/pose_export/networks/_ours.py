@@ -8,6 +8,10 @@ from pose_runtime.skeletons import SKELETONS
 _SIZE_WH = (320, 320)
 
 
+def _source(file: str) -> Source:
+    return Source(url=f"package:{file}", licence="Apache-2.0", file=file)
+
+
 def _add(name: str, builder: str, skeleton: str, preset: str, outputs: tuple[str, ...], parameters: int) -> None:
     register(
         Entry(
@@ -22,7 +26,7 @@ def _add(name: str, builder: str, skeleton: str, preset: str, outputs: tuple[str
             step=32,
             outputs=outputs,
             parameters=parameters,
-            sources=(Source(url="", licence="Apache-2.0", file=f"{name.replace('_', '-')}.pth"),),
+            sources=(_source(f"{name.replace('_', '-')}.pth"),),
         ),
         name,
     )

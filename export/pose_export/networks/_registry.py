@@ -21,7 +21,8 @@ class Source(Struct, frozen=True, kw_only=True):
     """Where a published checkpoint lies.
 
     Attributes:
-        url: of the file; where `algorithm` is None, a page for people (Google Drive) that no program should fetch.
+        url: of the file; `package:NAME` is a file that comes with this package; where else `algorithm` is None, a page
+            for people (Google Drive) that no program should fetch.
         licence: that the publisher states (SPDX).
         algorithm, digest: the file's hash begins with the hex digits `digest`.
         file: the name that the publisher gives the file.
