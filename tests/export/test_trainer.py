@@ -79,8 +79,8 @@ def recipe(**changes: Any) -> Recipe:
     return parse({**plain, **changes}, "test")
 
 
-def trainer(out: Path, of: Recipe, **changes: Any) -> Trainer:
-    return Trainer(of, task(**changes), choose("cpu", "off"), out)
+def trainer(out: Path, of: Recipe, amp: Any = "off", **changes: Any) -> Trainer:
+    return Trainer(of, task(**changes), choose("cpu", amp), out)
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
@@ -91,13 +91,15 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("name", ["compact", "adamw"])
-def test_a_run_in_chunks_gives_the_weights_of_an_unbroken_one(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "amp"), [("compact", "off"), ("adamw", "off"), ("compact", "fp16"), ("compact", "bf16")]
+)
+def test_a_run_in_chunks_gives_the_weights_of_an_unbroken_one(tmp_path: Path, name: str, amp: Any) -> None:
     wanted = recipe(optimiser={"name": name, "lr": 0.02})
-    whole = trainer(tmp_path / "whole", wanted)
+    whole = trainer(tmp_path / "whole", wanted, amp)
     assert whole.run() == "done"
     for minutes in (0, 0, 0, None):  # three chunks of one step, then the rest
-        part = trainer(tmp_path / "parts", wanted)
+        part = trainer(tmp_path / "parts", wanted, amp)
         if (tmp_path / "parts/state.npz").exists():
             part.resume()
         assert part.run(minutes) == ("done" if minutes is None else "time")

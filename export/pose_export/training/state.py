@@ -48,7 +48,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     step: int
     decay_from: int
     wall_s: float
-    scaler: dict[str, float] | None
+    scaler: dict[str, int | float] | None
 
 
 def layout(tensors: Sequence[Tensor]) -> str:

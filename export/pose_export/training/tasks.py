@@ -24,6 +24,7 @@ from pose_export.training.recipe import Recipe, Tree, explained
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
 from pose_export.training.validate import Validator
+from pose_runtime.decode import PafDecoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Crop
 
@@ -81,8 +82,11 @@ def _preset(entry: Entry) -> Preset:
 
 
 def _method(recipe: Recipe, preset: Preset) -> AnyMethod:
-    """Of the decoder's family and the network's skeleton, unless the recipe says otherwise."""
-    defaults = {"method": preset.decoder.__struct_config__.tag, "skeleton": preset.skeleton}
+    """Of the decoder's family and limbs and the network's skeleton, unless the recipe says otherwise."""
+    decoder = preset.decoder
+    defaults: Tree = {"method": decoder.__struct_config__.tag, "skeleton": preset.skeleton}
+    if isinstance(decoder, PafDecoder):
+        defaults["limbs"] = decoder.limbs
     method: AnyMethod = _settings({**defaults, **recipe.method}, AnyMethod, "method")
     return method
 

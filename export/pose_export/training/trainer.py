@@ -182,7 +182,8 @@ class Trainer:
         with self.compute.context():
             outputs = as_tuple(self.network(x.contiguous(memory_format=torch.channels_last)))
         there = {name: target.to(device, non_blocking=True) for name, target in targets.items()}
-        terms = self.task.loss(tuple(output.float() for output in outputs), there)
+        # the targets' layout: element by element over two layouts, the losses took a quarter of the step
+        terms = self.task.loss(tuple(output.float().contiguous() for output in outputs), there)
         loss = torch.stack(list(terms.values())).sum()
         values = {name: float(term.detach()) for name, term in terms.items()}
         if not bool(torch.isfinite(loss)):
