@@ -75,6 +75,19 @@ def map_loss(
         return cost.mean(dim=(1, 2, 3)) if reduce == "mean" else cost.sum(dim=(1, 2, 3))
 
 
+def emphasis(mask: Tensor, wanted: Tensor, foreground: float) -> Tensor:
+    """A mask for `map_loss`, float32 (B, K, H, W), that also counts peaks and limbs more than the emptiness around.
+
+    Nearly all of a map is 0, and a network first learns to say nothing at all; this shortens that time. Nothing
+    published: 0 is the published loss.
+
+    Args:
+        mask: (B, H, W), of what counts.
+        wanted: (B, K, H, W); a pixel counts 1 + foreground · |wanted| times.
+    """
+    return mask[:, None].float() * (1 + foreground * wanted.float().abs())
+
+
 def over_stages(losses: Sequence[Tensor], how: Literal["sum", "mean"]) -> Tensor:
     """One loss of those of all stages: intermediate supervision. Shapes are kept."""
     stacked = torch.stack(list(losses))

@@ -9,7 +9,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from pose_export.training.losses.embedding import Variant, tag_loss
-from pose_export.training.losses.heatmap import map_loss
+from pose_export.training.losses.heatmap import emphasis, map_loss
 from pose_export.training.methods._base import BaseMethod, Targets, input_size, labelled_points, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.embedding import tag_places
@@ -33,6 +33,7 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
         max_people: whose tags are learnt; the largest in the picture.
         tags: which pull and push, see `losses.embedding`.
         pull_weight, push_weight: in the loss.
+        foreground: how much more peaks count than emptiness, see `losses.heatmap.emphasis`.
     """
 
     strides: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)] = (4, 2)
@@ -42,6 +43,7 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
     tags: Variant = "exp"
     pull_weight: Annotated[float, Meta(ge=0)] = 1e-3
     push_weight: Annotated[float, Meta(ge=0)] = 1e-3
+    foreground: Annotated[float, Meta(ge=0, le=1000)] = 0.0
 
     def targets(self, record: Record) -> Targets:
         """What HigherHRNet learns from a record.
@@ -77,8 +79,9 @@ class EmbeddingMethod(BaseMethod, frozen=True, kw_only=True, tag="embedding"):
         batch, joints, *size = shapes[0]
         wanted_outputs(outputs, [(batch, 2 * joints, *size), *shapes[1:]])
         found = (outputs[0][:, :joints], *outputs[1:])
-        terms = {
-            f"heatmaps_{i}": map_loss(found[i], wanted[i], mask=targets[f"mask_{i}"]).mean() for i in range(len(found))
-        }
+        terms = {}
+        for i in range(len(found)):
+            mask = emphasis(targets[f"mask_{i}"], wanted[i], self.foreground)
+            terms[f"heatmaps_{i}"] = map_loss(found[i], wanted[i], mask=mask).mean()
         tags = tag_loss(outputs[0][:, joints:].reshape(batch, -1), targets["joints"], variant=self.tags)
         return {**terms, "pull": self.pull_weight * tags.pull.mean(), "push": self.push_weight * tags.push.mean()}

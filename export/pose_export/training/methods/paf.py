@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 from torch import Tensor
 
-from pose_export.training.losses.heatmap import map_loss
+from pose_export.training.losses.heatmap import emphasis, map_loss
 from pose_export.training.methods._base import BaseMethod, Targets, input_size, labelled_points, wanted_outputs
 from pose_export.training.record import Record
 from pose_export.training.targets.heatmap import background, heatmaps, openpose_peak
@@ -35,6 +35,7 @@ class PafMethod(BaseMethod, frozen=True, kw_only=True, tag="paf"):
         overhang: of the limbs beyond both keypoints, map pixels; the paper has none, its code about the half-width,
             without which the short limbs of a small face have no field at all.
         divisor: of the fields where people overlap.
+        foreground: how much more peaks and limbs count than emptiness, see `losses.heatmap.emphasis`.
     """
 
     skeleton: str = "openpose18"
@@ -45,6 +46,7 @@ class PafMethod(BaseMethod, frozen=True, kw_only=True, tag="paf"):
     half_width: Annotated[float, Meta(gt=0)] = 1.0
     overhang: Annotated[float, Meta(ge=0)] = 1.0
     divisor: Divisor = "present"
+    foreground: Annotated[float, Meta(ge=0, le=1000)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,6 +91,7 @@ class PafMethod(BaseMethod, frozen=True, kw_only=True, tag="paf"):
         terms = {}
         for stage in range(stages):
             for name, found in zip(("heatmaps", "pafs"), outputs[2 * stage :], strict=False):
-                cost = map_loss(found, targets[name], mask=targets["mask"], reduce="sum")
+                mask = emphasis(targets["mask"], targets[name], self.foreground)
+                cost = map_loss(found, targets[name], mask=mask, reduce="sum")
                 terms[f"{name}_{stage}"] = 0.5 * cost.mean()
         return terms
