@@ -28,6 +28,7 @@ COMMANDS = {
     "pose-check": "pose_runtime.cli.check",
     "pose-run": "pose_runtime.cli.run",
     "pose-bench": "pose_runtime.cli.bench",
+    "pose-train": "pose_export.cli_train",
 }
 
 
@@ -84,7 +85,9 @@ def test_the_demo_of_a_network_wants_its_preset() -> None:
     assert "usage: make demo ONNX=network.onnx PRESET=tf-pose" in done.stderr
 
 
-@pytest.mark.parametrize(("page", "command"), [("run.md", "pose-run"), ("export.md", "pose-export")])
+@pytest.mark.parametrize(
+    ("page", "command"), [("run.md", "pose-run"), ("export.md", "pose-export"), ("train.md", "pose-train")]
+)
 def test_option_tables_are_whole(page: str, command: str) -> None:
     named = set(re.findall(r"--[a-z-]+", " ".join(table(page, "| option |"))))
     assert named | {"--simplify"} == options(command) | {"--simplify"}
@@ -110,6 +113,15 @@ def test_preset_example_is_a_preset() -> None:
     tomllib = pytest.importorskip("tomllib")
     (example,) = re.findall(r"```toml\n(.*?)```", read("export.md"), re.DOTALL)
     assert parse_tree(tomllib.loads(example), "the example").network == "my-net"
+
+
+def test_recipe_example_is_a_recipe() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", read("train.md"), re.DOTALL)
+    pytest.importorskip("torch")
+    from pose_export.training.recipe import parse
+
+    tomllib = pytest.importorskip("tomllib")
+    assert parse(tomllib.loads(example), "the example").optimiser.lr == 2e-3
 
 
 def test_networks_are_those_of_the_registry() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 torch = pytest.importorskip("torch")
 
 from pose_export.training import recipe as recipes  # noqa: E402
 from pose_export.training.optimiser import Compact, Optimiser  # noqa: E402
 from pose_export.training.precision import choose  # noqa: E402
+from pose_export.training.progress import Shown  # noqa: E402
 from pose_export.training.rounding import Rows, as_rows, from_rows, round_to_24_bits  # noqa: E402
 from pose_export.training.schedule import Schedule  # noqa: E402
 from pose_export.training.torch_engine import TorchEngine  # noqa: E402
@@ -163,3 +166,16 @@ def test_precision() -> None:
     assert str(choose("cpu", "bf16")) == "cpu, bfloat16"
     if not torch.cuda.is_available():
         assert choose("auto", "off").device.type == "cpu"
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
+    terminal, pipe = (Console(file=io.StringIO(), force_terminal=kind, width=120) for kind in (True, False))
+    for console in (terminal, pipe):
+        with Shown(40, console) as shown:
+            for step in range(1, 11):
+                shown.step(step)
+            shown.row(10, "loss 0.5 [not markup]")
+    assert pipe.file.getvalue() == "step 10/40  loss 0.5 [not markup]\n"  # type: ignore[attr-defined]
+    drawn = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "10/40" in drawn
+    assert "loss 0.5 [not markup]" in drawn

@@ -17,7 +17,7 @@ class Shown:
     """
 
     def __init__(self, steps: int, console: Console | None = None) -> None:
-        self._console = console or Console(soft_wrap=True, highlight=False, markup=False)
+        self._console = console or Console()
         self._steps = steps
         self._bar: Progress | None = None
         if self._console.is_terminal:
@@ -46,8 +46,4 @@ class Shown:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=text)
         else:
-            self._console.print(f"step {step}/{self._steps}  {text}")
-
-    def line(self, text: str) -> None:
-        """Something that stays to be read."""
-        self._console.print(text)
+            self._console.print(f"step {step}/{self._steps}  {text}", markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,8 @@
 """The state file of a run: everything that the next step depends on, in one NumPy archive.
 
+With the compact optimiser a parameter takes at most 3 bytes of weight, 1 of momentum and 2 of average, and scales and
+moments of rows little more: 8 MB hold 1.3 million parameters. As written, higherhrnet-tiny takes 5.4 bytes for each.
+
 Tensors are gathered by dtype and stored as planes of bytes: first all lowest bytes, ... last all highest ones, which
 hold little information (sign and exponent) and compress well; so do the zero bytes of rounded weights.
 """
