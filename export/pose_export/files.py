@@ -1,10 +1,12 @@
-"""A file that appears whole or not at all."""
+"""Files that appear whole or not at all, and folders that one process at a time writes to."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from pose_runtime.errors import ExportError
 
@@ -31,3 +33,20 @@ def write_file(path: Path, data: bytes) -> None:
         raise ExportError(f"{path}: cannot write: {error.strerror}") from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def lock_folder(folder: Path) -> BinaryIO:
+    """Keep other processes out of a folder as long as the returned file is open; the lock goes with the process.
+
+    Raises:
+        ExportError: another process has it, or the folder cannot be written.
+    """
+    try:
+        file = (folder / ".lock").open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ExportError(f"{folder}: another process writes there; wait for it or choose another folder") from error
+    except OSError as error:
+        raise ExportError(f"{folder}: cannot write: {error.strerror or error}") from error
+    return file

@@ -18,6 +18,7 @@ from pose_runtime.errors import ExportError
 
 torch = pytest.importorskip("torch")
 
+from pose_export.files import lock_folder  # noqa: E402
 from pose_export.training.precision import choose  # noqa: E402
 from pose_export.training.recipe import Recipe, parse  # noqa: E402
 from pose_export.training.trainer import Task, Trainer  # noqa: E402
@@ -353,3 +354,10 @@ def test_a_state_takes_six_bytes_per_parameter(tmp_path: Path) -> None:
     run.run()
     size = (tmp_path / "state.npz").stat().st_size
     assert 4 * run.parameters() < size < 6.1 * run.parameters()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    one = trainer(tmp_path / "run", recipe(steps=2))
+    with lock_folder(tmp_path / "run"), pytest.raises(ExportError, match="another process"):
+        one.run()
+    assert one.run() == "done"

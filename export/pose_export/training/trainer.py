@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pose_export.files import write_file
+from pose_export.files import lock_folder, write_file
 from pose_export.training import state
 from pose_export.training.curves import Curves, plot
 from pose_export.training.ema import Ema
@@ -140,10 +140,11 @@ class Trainer:
             minutes: after which the run ends at the next step; None does all steps.
 
         Raises:
-            ExportError: the loss or a gradient is no longer finite. Then the last saved state stays.
+            ExportError: the loss or a gradient is no longer finite; then the last saved state stays. Or another process
+                runs in the folder.
         """
         end = self._started + 60 * minutes if minutes is not None else float("inf")
-        with interruptible() as interrupt, Shown(self.recipe.steps) as shown:
+        with lock_folder(self.out), interruptible() as interrupt, Shown(self.recipe.steps) as shown:
             reason = self._steps(end, interrupt, shown)
             self._finish()
         return reason
