@@ -19,6 +19,7 @@ from pose_export.synthetic.scene import Scene, figure, placed, sample_yaw, touch
 from pose_export.synthetic.stage import Stage
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
+from pose_runtime.sinks.save import VIDEO_SUFFIXES
 
 FPS = 25
 SPREAD = 1.1
@@ -64,19 +65,22 @@ def write_clip(
 
     Raises:
         ExportError: as `SyntheticPeople`; PyAV is missing, a name that is no video's.
+        SinkError: a file that cannot be written.
     """
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ExportError(f"{path}: wanted a name that ends in {', '.join(VIDEO_SUFFIXES)}")
     try:
         from pose_runtime.video import VideoWriter
     except ImportError as error:
         raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[live]'") from error
-    company = SyntheticPeople(stage, assets, backgrounds)
     writer = VideoWriter(path, float(FPS))
     try:
-        for i, (image, _) in enumerate(frames(company, max(1, round(seconds * FPS)), people)):
-            writer.write(image, i, i / FPS)
+        company = SyntheticPeople(stage, assets, backgrounds)
+        try:
+            for i, (image, _) in enumerate(frames(company, max(1, round(seconds * FPS)), people)):
+                writer.write(image, i, i / FPS)
+        finally:
+            company.close()
         writer.close()
-    except BaseException:
-        writer.abandon()
-        raise
     finally:
-        company.close()
+        writer.abandon()  # what is closed stays

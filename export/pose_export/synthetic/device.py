@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pose_export.synthetic.surface import Surface
 from pose_runtime.errors import ExportError
 
+_EGL: dict[str, Any] = {"backend": "egl"}
+
 VERTEX = {
     "position": ("3f", "<f4", 3),
     "normal": ("3f", "<f4", 3),
@@ -36,7 +38,7 @@ def open_context() -> Any:
     except ImportError as error:
         raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[export]'") from error
     try:
-        context = moderngl.create_context(require=330, standalone=True, backend="egl")
+        context = moderngl.create_context(require=330, standalone=True, **_EGL)
     except Exception as error:  # moderngl raises plain Exception
         raise ExportError(f"no OpenGL 3.3 through EGL: {error}; Debian: apt install libegl1 libgl1-mesa-dri") from error
     context.gc_mode = "context_gc"
