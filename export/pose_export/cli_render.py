@@ -25,10 +25,12 @@ def render(
     out: Annotated[Path | None, _option("Folder for shards, which pose-train reads as shards:DIR.", "DIR")] = None,
     sheet: Annotated[Path | None, _option("A picture of the first photographs in a grid.", "FILE.png")] = None,
     clip: Annotated[Path | None, _option("A video of several people who move, without sound.", "FILE.mp4")] = None,
-    count: Annotated[int | None, typer.Option(help="Photographs, or tiles of the sheet.", min=1)] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Photographs, or tiles of the sheet.", min=1, max=10_000_000)
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Length of the clip.", min=0.1, max=600)] = 8.0,
     people: Annotated[int, typer.Option(help="In the clip.", min=1, max=8)] = 3,
-    seed: Annotated[int | None, typer.Option(help="Instead of the stage's.", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the stage's.", min=0, max=(1 << 32) - 1)] = None,
     skeletons: Annotated[bool, typer.Option("--skeletons", help="Draw the keypoints into the sheet.")] = False,
     assets: Annotated[
         Path | None,

@@ -6,7 +6,6 @@ import pytest
 
 from pose_export.synthetic import camera_effects
 from pose_export.synthetic.camera_effects import photograph
-from pose_export.synthetic.compose import over
 
 
 def scene(height: int = 64, width: int = 80) -> np.ndarray:
@@ -121,28 +120,3 @@ def test_grey_pictures_are_seldom():
     shown = [photograph(scene(), np.random.default_rng(seed)) for seed in range(200)]
     grey = sum(bool((np.ptp(picture.astype(int), axis=2) < 12).all()) for picture in shown)
     assert 2 <= grey <= 30
-
-
-# ---- people over backdrops
-
-
-def test_over_blends_by_alpha():
-    back, people = np.full((4, 5, 3), 100, np.uint8), np.full((4, 5, 3), 200, np.uint8)
-    alpha = np.zeros((4, 5), np.uint8)
-    alpha[1], alpha[2] = 255, 128
-    shown = over(back, people, alpha)
-    assert shown[:, 0, 0].tolist() == [100, 200, 150, 100]
-
-
-def test_over_has_no_dark_rim_at_edges():
-    """A white person rendered twice as large over white: no pixel may be darker, whatever lies under alpha 0."""
-    people, alpha = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
-    people[:, 3:] = 255
-    alpha[:, 3:] = 255
-    assert (over(np.full((4, 4, 3), 255, np.uint8), people, alpha) == 255).all()
-
-
-@pytest.mark.parametrize("shape", [(4, 4), (9, 8), (8, 12)])
-def test_over_refuses_sizes_that_do_not_fit(shape):
-    with pytest.raises(ValueError, match="whole multiples of the backdrop's 8 x 8"):
-        over(np.zeros((8, 8, 3), np.uint8), np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8))

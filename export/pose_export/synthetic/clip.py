@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pose_export.synthetic.darkroom import develop
 from pose_export.synthetic.labels import Labels, label
 from pose_export.synthetic.looks import choose_looks
-from pose_export.synthetic.motion import sample_clip
+from pose_export.synthetic.motion import Pose, sample_clip
 from pose_export.synthetic.people import SyntheticPeople
 from pose_export.synthetic.render import Drawable
 from pose_export.synthetic.rig import bone_transforms
@@ -19,10 +19,13 @@ from pose_export.synthetic.scene import Scene, figure, placed, sample_yaw, touch
 from pose_export.synthetic.stage import Stage
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
+from pose_runtime.sinks.save import VIDEO_SUFFIXES
 
 FPS = 25
 SPREAD = 1.1
 """Metres between people who stand in a row."""
+ROAM = 1.2
+TRIES = 12
 
 
 def frames(people: SyntheticPeople, count: int, company: int) -> Iterator[tuple[NDArray[np.uint8], Labels]]:
@@ -34,7 +37,7 @@ def frames(people: SyntheticPeople, count: int, company: int) -> Iterator[tuple[
     backdrop = people.backdrops.draw(rng, view, clear=distance + 3, kind="room")
     characters = [people.make_character(rng) for _ in range(company)]
     looks = [choose_looks(character, rng) for character in characters]
-    clips = [sample_clip(people.motion, rng, count, FPS, people.stage.split) for _ in characters]
+    clips = [_nearby(people, rng, count) for _ in characters]
     yaws = [sample_yaw(rng) for _ in characters]
     places = [(SPREAD * (i - (company - 1) / 2), -distance + rng.uniform(-0.5, 0.5)) for i in range(company)]
     for i in range(count):
@@ -42,7 +45,7 @@ def frames(people: SyntheticPeople, count: int, company: int) -> Iterator[tuple[
         for owner, (character, clip) in enumerate(zip(characters, clips, strict=True), start=1):
             pose, yaw, (x, z) = clip[i], turn(yaws[owner - 1]), places[owner - 1]
             walked = yaw @ np.array([pose.travel[0], 0, pose.travel[1]], np.float32)
-            shift = np.array([x, 0, z], np.float32) + np.clip(walked, -0.8, 0.8)
+            shift = np.array([x, 0, z], np.float32) + walked
             stood = placed(bone_transforms(character, pose.quaternions, pose.lift), yaw, shift)
             drawables += [
                 Drawable(surface=surface, look=look, transforms=stood, owner=owner)
@@ -57,6 +60,13 @@ def frames(people: SyntheticPeople, count: int, company: int) -> Iterator[tuple[
         yield image, label(view, rendering, figures)
 
 
+def _nearby(people: SyntheticPeople, rng: np.random.Generator, count: int) -> list[Pose]:
+    """A clip in which nobody walks further than `ROAM` from where they began; the best of some."""
+    tries = [sample_clip(people.motion, rng, count, FPS, people.stage.split) for _ in range(TRIES)]
+    reach = [max(float(np.abs(pose.travel).max()) for pose in clip) for clip in tries]
+    return next((clip for clip, far in zip(tries, reach, strict=True) if far < ROAM), tries[int(np.argmin(reach))])
+
+
 def write_clip(
     path: Path, stage: Stage, assets: Path | None, backgrounds: Path | None, *, seconds: float, people: int
 ) -> None:
@@ -64,19 +74,22 @@ def write_clip(
 
     Raises:
         ExportError: as `SyntheticPeople`; PyAV is missing, a name that is no video's.
+        SinkError: a file that cannot be written.
     """
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ExportError(f"{path}: wanted a name that ends in {', '.join(VIDEO_SUFFIXES)}")
     try:
         from pose_runtime.video import VideoWriter
     except ImportError as error:
         raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[live]'") from error
-    company = SyntheticPeople(stage, assets, backgrounds)
     writer = VideoWriter(path, float(FPS))
     try:
-        for i, (image, _) in enumerate(frames(company, max(1, round(seconds * FPS)), people)):
-            writer.write(image, i, i / FPS)
+        company = SyntheticPeople(stage, assets, backgrounds)
+        try:
+            for i, (image, _) in enumerate(frames(company, max(1, round(seconds * FPS)), people)):
+                writer.write(image, i, i / FPS)
+        finally:
+            company.close()
         writer.close()
-    except BaseException:
-        writer.abandon()
-        raise
     finally:
-        company.close()
+        writer.abandon()  # what is closed stays

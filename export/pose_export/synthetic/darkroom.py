@@ -26,8 +26,8 @@ def develop(renderer: Renderer, scene: Scene, backdrop: Backdrop, rng: np.random
 
 
 def srgb(colour: Floats) -> Floats:
-    """Linear light as it is shown, 0 to 1; highlights roll off from 0.8."""
-    shown: Floats = _SHOWN[np.minimum(np.maximum(colour, 0) * 1023, 2047).astype(np.int32)]
+    """Linear light as it is shown, 0 to 1; highlights roll off from 0.8, and NaN is black."""
+    shown: Floats = _SHOWN[np.fmin(np.fmax(colour, 0) * 1023, 2047).astype(np.int32)]
     return shown
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pose_export.synthetic.render import Rendering
 from pose_export.synthetic.view import View
-from pose_export.training.record import HIDDEN, NOT_LABELLED, VISIBLE
+from pose_export.training.record import HIDDEN, VISIBLE
 
 Floats = NDArray[np.float32]
 
@@ -28,14 +28,12 @@ class Figure:
         owner: as in `Rendering.owner`.
         keypoints: float32 (17, 3), metres, world.
         radii: float32 (17,), metres.
-        bones: int (17,), the bone that carries each.
         outline: float32 (n, 3), some points of the surface, metres, world.
     """
 
     owner: int
     keypoints: Floats
     radii: Floats
-    bones: NDArray[np.int64]
     outline: Floats
 
 
@@ -75,7 +73,7 @@ def label(view: View, rendering: Rendering, figures: list[Figure]) -> Labels:
 
 
 def _keypoints(view: View, rendering: Rendering, figure: Figure) -> Floats:
-    """(17, 3): x, y, v."""
+    """(17, 3): x, y, v; zeros, which is not labelled, outside the picture."""
     points, depth = view.project(figure.keypoints.astype(np.float64))
     width, height = view.size_wh
     result = np.zeros((17, 3), np.float32)
@@ -84,13 +82,9 @@ def _keypoints(view: View, rendering: Rendering, figure: Figure) -> Floats:
         if metres <= 0.05 or not (0 <= column < width and 0 <= row < height):
             continue
         owner = rendering.owner[row, column]
-        margin = IN_FRONT * float(figure.radii[i]) + 0.015
+        flesh = IN_FRONT * float(figure.radii[i]) + 0.015 if owner == figure.owner else 0.0
         nearer = float(metres) - float(rendering.depth[row, column])
-        other = owner not in (0, figure.owner)
-        hidden = nearer > (0.02 if other else margin) or (other and nearer > -margin and nearer > 0)
-        result[i] = x, y, HIDDEN if hidden else VISIBLE
-    if not result[:, 2].any():
-        result[:] = NOT_LABELLED
+        result[i] = x, y, HIDDEN if nearer > flesh else VISIBLE
     return result
 
 

@@ -20,7 +20,7 @@ FABRICS = (
     "plain", "stripes", "checks", "tartan", "dots", "print", "camouflage", "denim", "emblem", "gradient", "blocks",
     "melange",
 )  # fmt: skip
-"""What `person.frag` can weave; their places are its numbers."""
+"""What `shade.frag` can weave; their places are its numbers."""
 
 
 def _none(rows: int, columns: int) -> Floats:
@@ -29,7 +29,7 @@ def _none(rows: int, columns: int) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How one surface is coloured; the meaning of the numbers is `person.frag`'s.
+    """How one surface is coloured; the meaning of the numbers is `shade.frag`'s.
 
     Attributes:
         material: what it is made of.

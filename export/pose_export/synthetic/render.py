@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose_export.synthetic.coarse import coarser, level_for
+from pose_export.synthetic.device import Program, interleaved, layout, open_context
 from pose_export.synthetic.light import Light
 from pose_export.synthetic.looks import MATERIALS, Look, Material, parts_of
 from pose_export.synthetic.surface import Surface
 from pose_export.synthetic.view import View
-from pose_runtime.errors import ExportError
 
 Floats = NDArray[np.float32]
 
@@ -27,9 +26,10 @@ NOISE = 32
 MAX_BONES = 64
 MAX_CONTACTS = 32
 _SHADOWLESS = ("eye", "brow", "lash", "teeth")
+MAX_PARTS = 255
+"""Of surfaces in a picture: as many numbers as a byte has, without 0 for nothing."""
 _NO, _YES = (False,) * 4, (True,) * 4
 NEAR, FAR = 0.05, 80.0
-_VERTEX = "3f 3f 2f 4f1 4f1 1f 1f"
 # factors of the spherical harmonics in Light.ambient, which the shader leaves out
 _SKY = np.array([0.282095, 0.488603, 0.488603, 0.488603, 1.092548, 1.092548, 0.315392, 1.092548, 0.546274], np.float32)
 
@@ -61,13 +61,11 @@ class Rendering:
     Attributes:
         colour: float32 (H, W, 4), linear RGB times alpha, and alpha.
         owner: uint8 (H, W), 0 where nothing is.
-        bone: uint8 (H, W), the bone that carries what is seen.
         depth: float32 (H, W), metres along the optical axis; inf where nothing is.
     """
 
     colour: Floats
     owner: NDArray[np.uint8]
-    bone: NDArray[np.uint8]
     depth: Floats
 
 
@@ -93,27 +91,29 @@ class Renderer:
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self.size_wh = size_wh
-        self._context = context = _context()
-        folder = resources.files("pose_export.synthetic").joinpath("shaders")
-        self._source = {name: folder.joinpath(name).read_text() for name in _SHADERS}
-        self._sample = self._program("surface.vert", "surface.frag")
-        self._shadow = self._program("surface.vert", "shadow.frag")
-        self._floor = self._program("floor.vert", "floor.frag")
-        self._mark = self._program("shade.vert", "mark.frag")
-        self._resolve = self._program("shade.vert", "resolve.frag")
+        self._context = open_context()
+        with self._context:
+            self._make_programs()
+            self._make_targets()
+        self._shaders: dict[tuple[Material, int], tuple[Program, Any]] = {}
+        self._meshes: weakref.WeakKeyDictionary[Surface, tuple[Any, Any, int]] = weakref.WeakKeyDictionary()
+
+    def _make_programs(self) -> None:
+        context = self._context
+        self._sample = Program(context, "surface.vert", "surface.frag")
+        self._shadow = Program(context, "surface.vert", "shadow.frag")
+        self._floor = Program(context, "floor.vert", "floor.frag")
+        self._mark = Program(context, "shade.vert", "mark.frag")
+        self._resolve = Program(context, "shade.vert", "resolve.frag")
         self._square = context.buffer(np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
         ground = np.array([[-60, 0, -60], [60, 0, -60], [-60, 0, 60], [60, 0, 60]], np.float32)
-        self._ground = context.vertex_array(self._floor, [(context.buffer(ground), "3f", "position")])
-        self._whole = context.vertex_array(self._resolve, [(self._square, "2f", "corner")])
+        self._ground = context.vertex_array(self._floor.program, [(context.buffer(ground), "3f", "position")])
+        self._whole = self._rectangle(self._resolve)
+        self._marking = self._rectangle(self._mark)
         self._noise = context.texture3d((NOISE, NOISE, NOISE), 4, _noise().tobytes())
-        self._marking = context.vertex_array(self._mark, [(self._square, "2f", "corner")])
-        self._shaders: dict[tuple[Material, int], tuple[Any, Any]] = {}
-        self._meshes: weakref.WeakKeyDictionary[Surface, tuple[Any, Any, int]] = weakref.WeakKeyDictionary()
-        self._make_targets()
 
-    def _program(self, vertex: str, fragment: str, define: str = "") -> Any:
-        version, _, rest = self._source[fragment].partition("\n")
-        return self._context.program(vertex_shader=self._source[vertex], fragment_shader=f"{version}\n{define}\n{rest}")
+    def _rectangle(self, program: Program) -> Any:
+        return self._context.vertex_array(program.program, [(self._square, "2f", "corner")])
 
     def _make_targets(self) -> None:
         context = self._context
@@ -125,7 +125,7 @@ class Renderer:
         self._depth = context.depth_texture(size)
         self._depth.compare_func = ""
         self._layers = [context.texture(size, 4, dtype=kind) for kind in ("f4", "f2", "f4")]
-        self._codes = context.texture(size, 2)
+        self._codes = context.texture(size, 1)
         self._samples = context.framebuffer([*self._layers, self._codes], self._depth)
         self._shaded = context.texture(size, 4, dtype="f2")
         for texture in (*self._layers, self._codes, self._depth, self._shaded):
@@ -137,15 +137,20 @@ class Renderer:
         self._final = context.framebuffer(outputs[:1])
 
     def close(self) -> None:
-        """Release the device."""
+        """Release the device; nothing can be rendered afterwards."""
+        self._meshes.clear()
         self._context.release()
 
     def render(self, view: View, drawables: list[Drawable], light: Light, floor: Floor | None) -> Rendering:
-        """One picture; at most 255 drawables and parts of garments, in any order."""
-        drawables = [near for item in drawables if (near := _far(item, view)) is not None]
+        """One picture. Of more than `MAX_PARTS` parts of surfaces the last ones are left out, things before people."""
+        with self._context:
+            self._context.gc()
+            return self._render(view, drawables, light, floor)
+
+    def _render(self, view: View, drawables: list[Drawable], light: Light, floor: Floor | None) -> Rendering:
+        drawables = self._fitting([near for item in drawables if (near := _far(item, view)) is not None])
         numbers = np.cumsum([1, *(self._mesh(item.surface)[2] for item in drawables)])
-        if numbers[-1] > 256:
-            raise ValueError(f"{numbers[-1] - 1} parts of surfaces, at most 255 fit")
+        pieces = _pieces(drawables, numbers)
         clip = clip_matrix(view)
         sun_clip = sun_matrix(light.direction, drawables)
         context = self._context
@@ -158,20 +163,29 @@ class Renderer:
         self._samples.clear(depth=1.0)
         self._samples.color_mask = (_YES, _YES, _YES, _YES)
         self._draw(self._sample, drawables, numbers, clip)
-        codes = np.frombuffer(self._code_reader.read(components=2), np.uint8).reshape(self._codes.height, -1, 2)
-        self._shade(view, _pieces(drawables, numbers), light, clip, sun_clip, codes[:, :, 0])
+        codes = np.frombuffer(self._code_reader.read(components=1), np.uint8).reshape(self._codes.height, -1)
+        self._shade(view, pieces, light, clip, sun_clip, codes)
         self._to_pixels()
         if floor is not None:
             self._draw_floor(floor, light, clip, sun_clip)
-        return self._read(_pieces(drawables, numbers))
+        return self._read(pieces)
 
-    def _draw(self, program: Any, drawables: list[Drawable], numbers: NDArray[np.int64], clip: Floats) -> None:
-        _set(program, clip=clip.T)
+    def _fitting(self, drawables: list[Drawable]) -> list[Drawable]:
+        room, kept = MAX_PARTS, set()
+        for i in sorted(range(len(drawables)), key=lambda i: drawables[i].owner == THING):
+            room -= self._mesh(drawables[i].surface)[2]
+            if room < 0:
+                break
+            kept.add(i)
+        return [item for i, item in enumerate(drawables) if i in kept]
+
+    def _draw(self, program: Program, drawables: list[Drawable], numbers: NDArray[np.int64], clip: Floats) -> None:
+        program.set(clip=clip.T)
         for item, number in zip(drawables, numbers[:-1], strict=True):
             if program is self._shadow and item.surface.kind in _SHADOWLESS:
                 continue
-            _set(program, bones=np.ascontiguousarray(item.transforms[:MAX_BONES]), thickness=item.look.thickness)
-            _set(program, number=float(number), cut=item.look.cut)
+            program.set(bones=item.transforms[:MAX_BONES], number=float(number))
+            program.set(thickness=item.look.thickness, cut=item.look.cut)
             in_shadow, sampled, _ = self._mesh(item.surface)
             (sampled if program is self._sample else in_shadow).render()
 
@@ -188,7 +202,7 @@ class Renderer:
         self._context.depth_func = "1"
         for unit, texture in enumerate((*self._layers, self._depth, self._shadow_map, self._noise, self._codes)):
             texture.use(unit)
-        _set(self._mark, codes=6, box=(-1.0, -1.0, 1.0, 1.0), number=1.0)
+        self._mark.set(codes=6, box=(-1.0, -1.0, 1.0, 1.0), number=1.0)
         self._marking.render(self._context.TRIANGLE_STRIP)
         self._context.depth_func = "=="
         scene = {
@@ -206,21 +220,20 @@ class Renderer:
             key, paint = _paint(item.look, part)
             program, square = self._shader(*key)
             if key not in fresh:
-                _set(program, **scene)
+                program.set(**scene)
                 fresh.add(key)
-            _set(program, number=float(number), box=box, **paint)
+            program.set(number=float(number), box=box, **paint)
             square.render(self._context.TRIANGLE_STRIP)
         self._context.depth_func = "<"
 
-    def _shader(self, material: Material, kind: int) -> tuple[Any, Any]:
+    def _shader(self, material: Material, kind: int) -> tuple[Program, Any]:
         """The program for a material and a fabric, and the rectangle that it paints; compiled when first needed."""
         made = self._shaders.get((material, kind))
         if made is None:
             define = f"#define MATERIAL {MATERIALS.index(material)}\n#define KIND {kind}"
-            program = self._program("shade.vert", "shade.frag", define)
-            for unit, name in enumerate(("places", "facings", "strands", "depths", "shadow_map", "noise_texture")):
-                _set(program, **{name: unit})
-            made = program, self._context.vertex_array(program, [(self._square, "2f", "corner")])
+            program = Program(self._context, "shade.vert", "shade.frag", define)
+            program.set(places=0, facings=1, strands=2, depths=3, shadow_map=4, noise_texture=5)
+            made = program, self._rectangle(program)
             self._shaders[material, kind] = made
         return made
 
@@ -229,7 +242,7 @@ class Renderer:
         self._context.disable(self._context.DEPTH_TEST)
         for unit, texture in enumerate((self._shaded, self._depth, self._codes)):
             texture.use(unit)
-        _set(self._resolve, samples=0, depths=1, codes=2, planes=(NEAR, FAR), box=(-1.0, -1.0, 1.0, 1.0), number=0.0)
+        self._resolve.set(samples=0, depths=1, codes=2, planes=(NEAR, FAR), box=(-1.0, -1.0, 1.0, 1.0), number=0.0)
         self._whole.render(self._context.TRIANGLE_STRIP)
 
     def _draw_floor(self, floor: Floor, light: Light, clip: Floats, sun_clip: Floats) -> None:
@@ -239,8 +252,8 @@ class Renderer:
         self._depth.use(5)
         context.blend_func = context.ONE, context.ONE_MINUS_SRC_ALPHA
         count = min(len(floor.contacts), MAX_CONTACTS)
-        _set(self._floor, clip=clip.T, sun_clip=sun_clip.T, contacts=floor.contacts[:count], count=count)
-        _set(self._floor, shadow_map=4, depths=5, strength=floor.strength, shadow_soft=_softness(light))
+        self._floor.set(clip=clip.T, sun_clip=sun_clip.T, contacts=floor.contacts[:count], count=count)
+        self._floor.set(shadow_map=4, depths=5, strength=floor.strength, shadow_soft=_softness(light))
         self._ground.render(context.TRIANGLE_STRIP)
         context.disable(context.BLEND)
 
@@ -254,7 +267,6 @@ class Renderer:
         return Rendering(
             colour=np.flipud(colour).astype(np.float32),
             owner=owners[number],
-            bone=np.round(known[:, :, 2]).astype(np.uint8),
             depth=np.where(number > 0, known[:, :, 0], np.inf).astype(np.float32),
         )
 
@@ -263,76 +275,21 @@ class Renderer:
         made = self._meshes.get(surface)
         if made is None:
             context = self._context
-            rows = _interleave(surface)
-            vertices = context.buffer(rows.tobytes())
+            parts = parts_of(surface)
+            vertices = context.buffer(interleaved(surface, parts))
             indices = context.buffer(surface.triangles.astype(np.uint32).tobytes())
-            names = ("position", "normal", "uv", "bone", "weight", "region", "part")
-            arrays = [
-                context.vertex_array(program, [(vertices, *_used(program, names))], indices)
+            in_shadow, sampled = (
+                context.vertex_array(program.program, [(vertices, *layout(program))], indices)
                 for program in (self._shadow, self._sample)
-            ]
-            made = arrays[0], arrays[1], int(rows["q"].max()) + 1
+            )
+            made = in_shadow, sampled, int(parts.max()) + 1
             self._meshes[surface] = made
-            weakref.finalize(surface, _release, [*arrays, vertices, indices])
         return made
-
-
-_SHADERS = (
-    "surface.vert", "surface.frag", "shadow.frag", "shade.vert", "mark.frag", "shade.frag", "resolve.frag",
-    "floor.vert", "floor.frag",
-)  # fmt: skip
-
-
-def _context() -> Any:
-    try:
-        import moderngl
-    except ImportError as error:
-        raise ExportError("moderngl is missing; pip install 'jetpose[export]'") from error
-    try:
-        create: Any = moderngl.create_context  # its annotations are wrong
-        return create(standalone=True, backend="egl")
-    except Exception as error:  # moderngl raises plain Exception
-        raise ExportError(f"no OpenGL through EGL: {error}; on Debian: apt install libegl1 libgl1-mesa-dri") from error
 
 
 def _noise() -> NDArray[np.uint8]:
     """Four independent values per cell; the device interpolates between them."""
     return np.random.default_rng(7).integers(0, 256, (NOISE, NOISE, NOISE, 4), np.uint8)
-
-
-def _release(parts: list[Any]) -> None:
-    for part in parts:
-        part.release()
-
-
-def _interleave(surface: Surface) -> NDArray[np.void]:
-    kind = [
-        ("p", "<f4", 3),
-        ("n", "<f4", 3),
-        ("t", "<f4", 2),
-        ("b", "u1", 4),
-        ("w", "u1", 4),
-        ("r", "<f4"),
-        ("q", "<f4"),
-    ]
-    rows = np.zeros(len(surface.positions), kind)
-    rows["p"], rows["n"], rows["t"] = surface.positions, surface.normals, surface.uv
-    rows["b"], rows["w"] = surface.bones, np.round(255 * surface.weights)
-    rows["r"], rows["q"] = surface.region, parts_of(surface)
-    return rows
-
-
-def _used(program: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Format and attribute names, with padding where the program has no such attribute."""
-    sizes = {"3f": 12, "2f": 8, "4f1": 4, "1f": 4}
-    formats, kept = [], []
-    for part, name in zip(_VERTEX.split(), names, strict=True):
-        if name in program:
-            formats.append(part)
-            kept.append(name)
-        else:
-            formats.append(f"{sizes[part]}x")
-    return (" ".join(formats), *kept)
 
 
 def _softness(light: Light) -> float:
@@ -355,26 +312,25 @@ def _paint(look: Look, part: int) -> tuple[tuple[Material, int], dict[str, Any]]
 
 
 def _far(item: Drawable, view: View) -> Drawable | None:
-    """The drawable with as many triangles as its distance deserves; None for lashes and teeth that can't be seen."""
+    """The drawable with as many triangles as its distance deserves; None where nothing of it can be seen."""
     middle = item.transforms[0, :, :3] @ item.surface.positions[0] + item.transforms[0, :, 3]
     metres = max(float((middle - (0, view.height, 0)) @ view.axes()[2]) - 0.6, NEAR)
     level = level_for(metres / view.focal_px)
     if item.surface.kind in ("lash", "teeth") and level > 0:
         return None
-    return replace(item, surface=_coarse(item.surface, level))
+    surface = _coarse(item.surface, level)
+    return replace(item, surface=surface) if len(surface.triangles) else None
 
 
 def _coarse(surface: Surface, level: int) -> Surface:
     made = _LEVELS.setdefault(surface, {})
     if level not in made:
-        coarse = coarser(surface, level)
-        if coarse is surface:  # kept here, it would keep itself alive
-            return surface
-        made[level] = coarse
-    return made[level]
+        less = coarser(surface, level)
+        made[level] = None if less is surface else less  # a value that refers to its key would keep it for ever
+    return made[level] or surface
 
 
-_LEVELS: weakref.WeakKeyDictionary[Surface, dict[int, Surface]] = weakref.WeakKeyDictionary()
+_LEVELS: weakref.WeakKeyDictionary[Surface, dict[int, Surface | None]] = weakref.WeakKeyDictionary()
 
 
 def _pieces(drawables: list[Drawable], numbers: NDArray[np.int64]) -> list[tuple[Drawable, int]]:
@@ -410,24 +366,6 @@ def clip_matrix(view: View) -> Floats:
     move[1, 3] = -view.height
     clip: Floats = (matrix @ move).astype(np.float32)
     return clip
-
-
-def _set(program: Any, **values: Any) -> None:
-    """Uniforms by name; those that the compiler removed are left out."""
-    for name, value in values.items():
-        if name not in program:
-            continue
-        if isinstance(value, np.ndarray):
-            program[name].write(_fitted(program[name], value).tobytes())
-        else:
-            program[name].value = value
-
-
-def _fitted(uniform: Any, value: Floats) -> Floats:
-    """As many numbers as the uniform has: the compiler shortens arrays whose end is not read."""
-    flat = np.asarray(value, np.float32).reshape(-1)
-    wanted = uniform.array_length * uniform.dimension
-    return np.ascontiguousarray(flat[:wanted] if flat.size >= wanted else np.pad(flat, (0, wanted - flat.size)))
 
 
 def sun_matrix(sun: Floats, drawables: list[Drawable]) -> Floats:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from pose_export.synthetic.cast import Actor, Cast
@@ -27,6 +28,14 @@ KINDS = 200
 """Different pieces of furniture, seats and things to hold; making one takes longer than drawing it."""
 
 
+MAX_PEOPLE = 12
+"""In one scene."""
+LARGEST = 3.0
+"""How tall somebody may be shown, in heights of the picture."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Shares = Annotated[tuple[Share, ...], Meta(min_length=1, max_length=MAX_PEOPLE + 1)]
+
+
 class Direction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What scenes are like.
 
@@ -40,13 +49,22 @@ class Direction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         before, around: shares of scenes with furniture before somebody, and elsewhere.
     """
 
-    people: tuple[float, ...] = (0.03, 0.32, 0.25, 0.18, 0.11, 0.06, 0.05)
+    people: Shares = (0.03, 0.32, 0.25, 0.18, 0.11, 0.06, 0.05)
     tall: tuple[float, float] = (0.17, 1.4)
-    close_up: float = 0.18
-    edge: float = 0.1
-    holds: float = 0.25
-    before: float = 0.35
-    around: float = 0.45
+    close_up: Share = 0.18
+    edge: Share = 0.1
+    holds: Share = 0.25
+    before: Share = 0.35
+    around: Share = 0.45
+
+    def __post_init__(self) -> None:
+        """Refuses with ValueError what the types alone let through."""
+        shares = (*self.people, self.close_up, self.edge, self.holds, self.before, self.around)
+        if not all(0 <= share <= 1 for share in shares) or sum(self.people) <= 0:
+            raise ValueError("shares: wanted numbers from 0 to 1, and of those of people one above 0")
+        low, high = self.tall
+        if not 0.02 <= low < high <= LARGEST:
+            raise ValueError(f"tall: got {low} and {high}, wanted two growing heights from 0.02 to {LARGEST}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +98,7 @@ def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int], direction: D
         actor = cast.actor(rng)
         stood = placed(actor.transforms, turn(sample_yaw(rng)), np.array([x, 0, z], np.float32))
         if actor.pose.family == "sit":
-            under = _seat(rng, actor.character, stood)
-            if under is not None:
-                drawables += under
+            drawables += _seat(rng, actor.character, stood)
         drawables += _dressed(actor, stood, owner, rng)
         if rng.random() < direction.holds:
             drawables += held(actor.character, stood, rng)
@@ -106,7 +122,7 @@ def sample_view(rng: Random, size_wh: tuple[int, int], direction: Direction) -> 
     tall = np.exp(rng.uniform(*np.log(direction.tall))) * height  # pixels of somebody 1.7 m tall
     close = rng.random() < direction.close_up
     if close:
-        tall = np.exp(rng.uniform(np.log(direction.tall[1]), np.log(3.0))) * height
+        tall = np.exp(rng.uniform(np.log(direction.tall[1]), np.log(LARGEST))) * height
     distance = float(np.clip(focal * 1.7 / tall, 0.55 if close else 1.2, 25))
     style = rng.choice(3, p=[0.6, 0.15, 0.25])
     level = (rng.uniform(1.1, 1.8), rng.uniform(0.3, 1.0), rng.uniform(1.9, 4.5))[style]
@@ -131,7 +147,7 @@ def places(rng: Random, view: View, distance: float, count: int, direction: Dire
     apart = 0.3 if style == "close" else 0.42
     side = float(rng.choice([-1, 1]))
     nearest = min(distance, view.focal_px * 1.7 / (direction.tall[1] * view.size_wh[1])) * 0.95
-    furthest = view.focal_px * 1.7 / (direction.tall[0] * view.size_wh[1])
+    furthest = max(distance, view.focal_px * 1.7 / (direction.tall[0] * view.size_wh[1]))
     first = float(rng.uniform(-0.02, 0.06)) if rng.random() < direction.edge else float(rng.uniform(0.15, 0.85))
     first = first if rng.random() < 0.5 else 1 - first
     for i in range(count):
@@ -187,7 +203,6 @@ def figure(character: Character, transforms: Floats, owner: int) -> Figure:
         owner=owner,
         keypoints=posed_keypoints(character, transforms),
         radii=character.radii,
-        bones=character.keypoint_bones,
         outline=skin(character.contacts, transforms),
     )
 
@@ -205,13 +220,13 @@ def touching(outline: Floats) -> Floats:
     return np.array(spots, np.float32).reshape(-1, 4)
 
 
-def _seat(rng: Random, character: Character, transforms: Floats) -> list[Drawable] | None:
+def _seat(rng: Random, character: Character, transforms: Floats) -> list[Drawable]:
     """Something under whoever sits off the floor, as high as they sit."""
     keypoints = posed_keypoints(character, transforms)
     hips = keypoints[11:13].mean(0)
     top = float(hips[1]) - 0.085
     if not 0.25 < top < 0.75 or rng.random() < 0.12:
-        return None
+        return []
     below = _seats(int(rng.integers(KINDS)))
     tall = top / float(below.seat or 0.45)
     rotation = transforms[0, :, :3] @ character.aligned[0].T
@@ -247,21 +262,23 @@ def _surroundings(rng: Random, view: View, direction: Direction, people: list[Fl
     if people and rng.random() < direction.before:
         x, _, z = people[int(rng.integers(len(people)))]
         share = rng.uniform(0.45, 0.88)
-        spot = np.array([share * x + rng.normal(0, 0.25), 0, share * z], np.float32)
-        if spot[2] < -0.7 and all(np.hypot(spot[0] - p[0], spot[2] - p[2]) > 0.55 for p in people):
-            drawables += _things(
-                _furniture(int(rng.integers(KINDS))), turn(float(rng.uniform(-np.pi, np.pi))), spot, rng
-            )
+        x, z = share * x + rng.normal(0, 0.25), share * z
+        if z < -0.7:
+            drawables += _standing(rng, float(x), float(z), people, apart=0.55)
     if rng.random() < direction.around:
         for _ in range(int(rng.integers(1, 4))):
             away = float(np.exp(rng.uniform(np.log(2.0), np.log(9.0))))
             x, z = _spot(view, float(rng.uniform(0, 1)), away)
-            if all(np.hypot(x - p[0], z - p[2]) > 0.7 for p in people):
-                spot = np.array([x, 0, z], np.float32)
-                drawables += _things(
-                    _furniture(int(rng.integers(KINDS))), turn(float(rng.uniform(-np.pi, np.pi))), spot, rng
-                )
+            drawables += _standing(rng, x, z, people, apart=0.7)
     return drawables
+
+
+def _standing(rng: Random, x: float, z: float, people: list[Floats], *, apart: float) -> list[Drawable]:
+    """A piece of furniture at a place; nothing where it would touch somebody."""
+    if any(np.hypot(x - person[0], z - person[2]) <= apart for person in people):
+        return []
+    item = _furniture(int(rng.integers(KINDS)))
+    return _things(item, turn(float(rng.uniform(-np.pi, np.pi))), np.array([x, 0, z], np.float32), rng)
 
 
 @lru_cache(maxsize=KINDS)

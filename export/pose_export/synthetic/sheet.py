@@ -15,6 +15,9 @@ from pose_export.synthetic.stage import Stage
 from pose_export.training.record import VISIBLE, Record
 from pose_runtime.errors import ExportError
 
+MAX_SIDE = 32768
+"""Pixels of a sheet."""
+SUFFIXES = (".png", ".jpg")
 _LIMB, _SEEN, _HIDDEN = (90, 220, 90), (255, 220, 60), (40, 40, 230)
 
 
@@ -24,23 +27,22 @@ def write_sheet(
     """The first `count` photographs of a stage in a square grid; the kind of picture follows from the file's name.
 
     Raises:
-        ExportError: as `SyntheticPeople`; a name that is no picture's, a file that cannot be written.
+        ExportError: as `SyntheticPeople`; a name that is no picture's, more photographs than fit, a file that cannot be
+            written.
     """
+    columns = math.ceil(math.sqrt(count))
+    if columns * max(stage.size_wh) > MAX_SIDE:
+        raise ExportError(f"{path}: {count} photographs of {stage.size_wh} do not fit {MAX_SIDE} pixels; wanted fewer")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ExportError(f"{path}: wanted a name that ends in {' or '.join(SUFFIXES)}")
     people = SyntheticPeople(stage, assets, backgrounds)
     try:
         tiles = [_drawn(people[i]) if skeletons else people[i].image for i in range(count)]
     finally:
         people.close()
-    columns = math.ceil(math.sqrt(count))
     tiles += [np.zeros_like(tiles[0])] * (-count % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    try:
-        fine, data = cv2.imencode(path.suffix, np.vstack(rows))
-    except cv2.error as error:
-        raise ExportError(f"{path}: wanted a name that ends in .png or .jpg") from error
-    if not fine:
-        raise ExportError(f"{path}: cannot be made into a picture")
-    write_file(path, data.tobytes())
+    write_file(path, cv2.imencode(path.suffix, np.vstack(rows))[1].tobytes())
 
 
 def _drawn(record: Record) -> NDArray[np.uint8]:

@@ -54,6 +54,7 @@ def open_synthetic(rest: str, *, on_bad: OnBad = None) -> Source:
 
     Raises:
         ExportError: no such stage, a count that is none, assets that cannot be used, no OpenGL.
+        SourceError: no pictures in the folder of backgrounds.
     """
     name, _, text = rest.partition(":")
     stage = read_stage(name or "train")

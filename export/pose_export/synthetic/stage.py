@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from pose_export.synthetic.scene import Direction
 from pose_export.synthetic.split import Split
 from pose_runtime.errors import ExportError
+from pose_runtime.sources.images import in_folder
 
 DATA_VERSION = 1
 """Grows when the same stage gives other pictures, so that renderings of different kinds never mix."""
@@ -39,9 +40,15 @@ class Stage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     direction: Direction = Direction()
 
     def digest(self, assets: Path | None, backgrounds: Path | None) -> str:
-        """Names what is rendered, 16 of 0-9 and a-f: the same for any `count`, which only says where it ends."""
+        """Names what is rendered, 16 of 0-9 and a-f: the same for any `count`, which only says where it ends.
+
+        Raises:
+            SourceError: `backgrounds` cannot be read; names and sizes of the pictures in it belong to the digest.
+        """
         tree = msgspec.to_builtins(msgspec.structs.replace(self, count=1))
         whose = [DATA_VERSION, tree, assets is None, backgrounds is None]
+        if backgrounds is not None:
+            whose += [[path.name, path.stat().st_size] for path in in_folder(backgrounds)]
         return hashlib.sha256(msgspec.json.encode(whose, order="deterministic")).hexdigest()[:16]
 
 

@@ -246,6 +246,14 @@ def open_shards(text: str, *, on_bad: OnBad = None) -> Shards:
     return Shards(Path(text), on_bad=on_bad)
 
 
+def shard_length(path: Path) -> int:
+    """How many records a shard holds; 0 where it is missing or its index cannot be read."""
+    try:
+        return len(_read_index(path)[1])
+    except RecordError:
+        return 0
+
+
 def _finished(folder: Path) -> Iterator[Path]:
     try:
         yield from sorted(path for path in folder.iterdir() if path.suffix == ".shard" and path.name[0] != ".")

@@ -3,6 +3,7 @@
 uniform sampler2D codes;
 out vec4 colour;
 void main() {
-    gl_FragDepth = 255.0 / 256.0 * texelFetch(codes, ivec2(gl_FragCoord.xy), 0).x;
+    float number = floor(255.0 * texelFetch(codes, ivec2(gl_FragCoord.xy), 0).x + 0.5);
+    gl_FragDepth = number / 256.0;  // exactly the depth of shade.vert
     colour = vec4(0.0);
 }

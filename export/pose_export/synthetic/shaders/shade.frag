@@ -185,7 +185,7 @@ void main() {
     light += sun_colour * shade * vec3(0.10, 0.03, 0.01) * max(1.0 - abs(lambert - 0.1) * 4.0, 0.0);
 #endif
     vec3 halfway = normalize(view + sun);
-    float fresnel = 0.04 + 0.5 * pow(1.0 - max(dot(n, view), 0.0), 4.0);
+    float fresnel = 0.04 + 0.5 * pow(1.0 - clamp(dot(n, view), 0.0, 1.0), 4.0);
     vec3 specular = gloss * (sun_colour * shade * pow(max(dot(n, halfway), 0.0), shine) * 0.6 + 0.35 * fresnel * irradiance(reflect(-view, n)));
     colour = vec4(albedo * light + specular, 1.0);
 }

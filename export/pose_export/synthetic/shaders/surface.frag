@@ -9,16 +9,15 @@ in vec2 texture_uv;
 in float bend;
 flat in float region_code;
 flat in float part_code;
-flat in float bone_code;
 layout(location = 0) out vec4 place;     // position at rest, region
 layout(location = 1) out vec4 facing;    // normal, bend
 layout(location = 2) out vec4 strand;    // uv
-layout(location = 3) out vec2 code;      // number, bone
+layout(location = 3) out float code;     // number
 
 void main() {
     if (cut > 0.0 && fract(sin(floor(texture_uv.x * 180.0) * 12.9898) * 43758.5453) < cut) discard;
     place = vec4(rest, region_code);
     facing = vec4(gl_FrontFacing ? world_normal : -world_normal, bend);
     strand = vec4(texture_uv, 0.0, 0.0);
-    code = vec2(number + part_code, bone_code) / 255.0;
+    code = (number + part_code) / 255.0;
 }

@@ -19,16 +19,14 @@ out vec2 texture_uv;
 out float bend;              // 0 inside one bone, towards 1 between two
 flat out float region_code;
 flat out float part_code;
-flat out float bone_code;
 
 void main() {
     vec4 rows[3] = vec4[3](vec4(0.0), vec4(0.0), vec4(0.0));
     float most = 0.0;
-    bone_code = 0.0;
     for (int i = 0; i < 4; i++) {
         int first = 3 * int(255.0 * bone[i] + 0.5);
         for (int row = 0; row < 3; row++) rows[row] += weight[i] * bones[first + row];
-        if (weight[i] > most) { most = weight[i]; bone_code = 255.0 * bone[i]; }
+        most = max(most, weight[i]);
     }
     bend = clamp(2.0 * (1.0 - most), 0.0, 1.0);
     vec4 p = vec4(position + thickness * normal, 1.0);
