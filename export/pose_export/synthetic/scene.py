@@ -59,9 +59,8 @@ class Direction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuses with ValueError what the types alone let through."""
-        shares = (*self.people, self.close_up, self.edge, self.holds, self.before, self.around)
-        if not all(0 <= share <= 1 for share in shares) or sum(self.people) <= 0:
-            raise ValueError("shares: wanted numbers from 0 to 1, and of those of people one above 0")
+        if not sum(self.people) > 0:
+            raise ValueError("people: wanted a share above 0")
         low, high = self.tall
         if not 0.02 <= low < high <= LARGEST:
             raise ValueError(f"tall: got {low} and {high}, wanted two growing heights from 0.02 to {LARGEST}")
