@@ -11,6 +11,12 @@ from typing import BinaryIO
 from pose_runtime.errors import ExportError
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder is missing, before much work is done for it; ExportError names both."""
+    if not path.absolute().parent.is_dir():
+        raise ExportError(f"{path}: cannot write: there is no folder {path.parent}")
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path` in one step: a temporary file beside it, fsync, rename. An older file is replaced.
 

@@ -99,6 +99,15 @@ def test_what_is_behind_the_camera_is_not_seen(renderer):
     assert not seen.colour.any()
 
 
+def test_vertices_between_bones_stay_in_their_place(renderer):
+    """Shares that round to bytes whose sum is not 255 do not pull a vertex towards the origin of the world."""
+    item = drawn.box((0, 1, -10), (4, 4, 0.01), owner=1)
+    shares = np.tile(np.array([0.3333, 0.3333, 0.1667, 0.1667], np.float32), (len(item.surface.positions), 1))
+    assert np.round(255 * shares).sum(axis=1).max() != 255
+    seen = picture(renderer, replace(item, surface=replace(item.surface, weights=shares)))
+    np.testing.assert_allclose(seen.depth[seen.owner == 1], 9.995, atol=0.005)
+
+
 # ---- light
 
 

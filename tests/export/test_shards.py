@@ -13,7 +13,7 @@ import pytest
 from painted import paint
 from pose_export.training import shards
 from pose_export.training.record import Record
-from pose_export.training.shards import Shards, shard_path, write_shard
+from pose_export.training.shards import Shards, shard_length, shard_path, write_shard
 from pose_export.training.source import RecordError, open_data
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
@@ -253,7 +253,7 @@ def test_folders_without_shards_are_refused(tmp_path: Path) -> None:
         Shards(tmp_path)
     with pytest.raises(ExportError, match="cannot read it: No such file"):
         Shards(tmp_path / "none")
-    with pytest.raises(ExportError, match=r"wanted one of coco:\.\.\., shards:\.\.\."):
+    with pytest.raises(ExportError, match=r"wanted one of coco:\.\.\., synthetic:\.\.\., shards:\.\.\."):
         open_data(f"shard:{tmp_path}")
 
 
@@ -262,3 +262,11 @@ def test_shards_of_two_skeletons_are_refused(tmp_path: Path) -> None:
     write_shard(tmp_path, [paint((61, 37), 1, skeleton=SKELETONS["mpii16"])], recipe="b", first=0)
     with pytest.raises(ExportError, match="got skeleton mpii16, the others have coco17"):
         Shards(tmp_path)
+
+
+def test_the_length_of_a_shard_is_known_without_reading_it(tmp_path: Path) -> None:
+    path = write_shard(tmp_path, [paint((61, 37), 1, spread=1)] * 3, recipe="x", first=0)
+    assert shard_length(path) == 3
+    path.write_bytes(path.read_bytes()[:-1])
+    assert shard_length(path) == 0
+    assert shard_length(tmp_path / "none.shard") == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_export.files import check_folder
 from pose_export.synthetic.darkroom import develop
 from pose_export.synthetic.labels import Labels, label
 from pose_export.synthetic.looks import choose_looks
@@ -78,6 +79,7 @@ def write_clip(
     """
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise ExportError(f"{path}: wanted a name that ends in {', '.join(VIDEO_SUFFIXES)}")
+    check_folder(path)
     try:
         from pose_runtime.video import VideoWriter
     except ImportError as error:

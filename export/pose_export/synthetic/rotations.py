@@ -10,17 +10,15 @@ Floats = NDArray[np.float32]
 
 def multiply(a: ArrayLike, b: ArrayLike) -> Floats:
     """The rotation b followed by a, (..., 4)."""
-    aw, ax, ay, az = np.moveaxis(np.asarray(a, np.float32), -1, 0)
-    bw, bx, by, bz = np.moveaxis(np.asarray(b, np.float32), -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )
+    first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    aw, ax, ay, az = (first[..., i] for i in range(4))
+    bw, bx, by, bz = (second[..., i] for i in range(4))
+    product = np.empty(np.broadcast_shapes(first.shape, second.shape), np.float32)
+    product[..., 0] = aw * bw - ax * bx - ay * by - az * bz
+    product[..., 1] = aw * bx + ax * bw + ay * bz - az * by
+    product[..., 2] = aw * by - ax * bz + ay * bw + az * bx
+    product[..., 3] = aw * bz + ax * by - ay * bx + az * bw
+    return product
 
 
 def conjugate(q: Floats) -> Floats:
@@ -60,13 +58,18 @@ def slerp(a: Floats, b: Floats, t: float) -> Floats:
 
 def to_matrices(q: Floats) -> Floats:
     """Matrices (..., 3, 3) that turn column vectors."""
-    w, x, y, z = np.moveaxis(q, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2).astype(np.float32)
+    w, x, y, z = (q[..., i] for i in range(4))
+    result = np.empty((*q.shape[:-1], 3, 3), np.float32)
+    result[..., 0, 0] = 1 - 2 * (y * y + z * z)
+    result[..., 0, 1] = 2 * (x * y - w * z)
+    result[..., 0, 2] = 2 * (x * z + w * y)
+    result[..., 1, 0] = 2 * (x * y + w * z)
+    result[..., 1, 1] = 1 - 2 * (x * x + z * z)
+    result[..., 1, 2] = 2 * (y * z - w * x)
+    result[..., 2, 0] = 2 * (x * z - w * y)
+    result[..., 2, 1] = 2 * (y * z + w * x)
+    result[..., 2, 2] = 1 - 2 * (x * x + y * y)
+    return result
 
 
 def between(start: ArrayLike, end: ArrayLike) -> Floats:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_export.files import write_file
+from pose_export.files import check_folder, write_file
 from pose_export.synthetic.people import SyntheticPeople
 from pose_export.synthetic.stage import Stage
 from pose_export.training.record import VISIBLE, Record
@@ -35,6 +35,7 @@ def write_sheet(
         raise ExportError(f"{path}: {count} photographs of {stage.size_wh} do not fit {MAX_SIDE} pixels; wanted fewer")
     if path.suffix.lower() not in SUFFIXES:
         raise ExportError(f"{path}: wanted a name that ends in {' or '.join(SUFFIXES)}")
+    check_folder(path)
     people = SyntheticPeople(stage, assets, backgrounds)
     try:
         tiles = [_drawn(people[i]) if skeletons else people[i].image for i in range(count)]

@@ -15,7 +15,7 @@ from pose_export.synthetic.split import Split
 from pose_runtime.errors import ExportError
 from pose_runtime.sources.images import in_folder
 
-DATA_VERSION = 1
+DATA_VERSION = 2
 """Grows when the same stage gives other pictures, so that renderings of different kinds never mix."""
 
 MAX_BYTES = 1 << 16

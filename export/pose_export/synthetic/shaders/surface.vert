@@ -22,11 +22,12 @@ flat out float part_code;
 
 void main() {
     vec4 rows[3] = vec4[3](vec4(0.0), vec4(0.0), vec4(0.0));
+    vec4 share = weight / (weight.x + weight.y + weight.z + weight.w);  // rounded to bytes, their sum is not always 1
     float most = 0.0;
     for (int i = 0; i < 4; i++) {
         int first = 3 * int(255.0 * bone[i] + 0.5);
-        for (int row = 0; row < 3; row++) rows[row] += weight[i] * bones[first + row];
-        most = max(most, weight[i]);
+        for (int row = 0; row < 3; row++) rows[row] += share[i] * bones[first + row];
+        most = max(most, share[i]);
     }
     bend = clamp(2.0 * (1.0 - most), 0.0, 1.0);
     vec4 p = vec4(position + thickness * normal, 1.0);
