@@ -51,6 +51,12 @@ def train(
     ] = None,
     device: Annotated[str, _option("auto, cpu, cuda or cuda:N.", "NAME")] = "auto",
     amp: Annotated[Literal["auto", "off", "bf16", "fp16"], _option("Precision of the network's products.")] = "auto",
+    assets: Annotated[
+        Path | None, _option("Bodies and motion of synthetic people; or JETPOSE_ASSETS. Else simple ones.", "DIR")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, _option("Pictures without people to put them before; or JETPOSE_BACKGROUNDS.", "DIR")
+    ] = None,
     on_bad: Annotated[Literal["skip", "refuse"], _option("What to do about damaged pictures and labels.")] = "refuse",
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -59,6 +65,9 @@ def train(
     The folder holds weights.pth for `pose-export --model NAME --checkpoint`, the state to resume from, and curves.
     Ctrl-C ends after the step at hand, with the state saved.
     """
+    for key, folder in (("JETPOSE_ASSETS", assets), ("JETPOSE_BACKGROUNDS", backgrounds)):
+        if folder is not None:  # the source of synthetic pictures reads them where it is opened
+            os.environ[key] = str(folder)
     try:
         wanted = _recipe(
             recipe,

@@ -188,7 +188,7 @@ def test_wrong_stages_are_refused(tmp_path, text, what):
 
 
 def test_a_missing_stage_is_told_with_those_that_are_shipped(tmp_path):
-    with pytest.raises(ExportError, match="shipped are train, validation"):
+    with pytest.raises(ExportError, match="shipped are demo, train, validation"):
         read_stage(str(tmp_path / "none.toml"))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,11 @@ def test_damaged_pictures_are_refused_or_left_out(tmp_path: Path, data: str) -> 
     result = train(*short(data, "--on-bad", "skip", "--out", "run2"))
     assert result.exit_code == 0, result
     assert "3.png" in result.output
+
+
+def test_folders_of_synthetic_people_are_passed_on(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETPOSE_ASSETS", "")  # undone afterwards
+    seen: list[str | None] = []
+    monkeypatch.setattr(cli_train, "_run", lambda *_, **__: seen.append(os.environ.get("JETPOSE_ASSETS")))
+    assert train(*short(data), "--assets", tmp_path).exit_code == 0
+    assert seen == [str(tmp_path)]
