@@ -42,7 +42,7 @@ $(error usage: make demo ONNX=network.onnx PRESET=tf-pose SOURCE=photo.jpg)
 endif
 endif
 SOURCE ?= docs/demo/people.mp4
-demo_bundle := $(if $(ONNX),$(OUT)/demo.pose,higherhrnet-tiny)
+demo_bundle := $(if $(ONNX),$(OUT)/demo.pose,lightweight-tiny)
 demo_save := $(OUT)/annotated$(if $(filter %.mp4 %.mkv %.mov %.avi %.webm,$(SOURCE)),.mp4)
 
 demo: $(VENV)/$(if $(ONNX),onnx,run)

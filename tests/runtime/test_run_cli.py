@@ -114,8 +114,8 @@ def test_without_a_sink(work: Path) -> None:
 def test_the_default_network_runs_where_none_is_named(
     work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(networks, "bundled", lambda: {"higherhrnet-tiny": work / "tiny.pose"})
-    for named in ([], ["--bundle", "higherhrnet-tiny"]):
+    monkeypatch.setattr(networks, "bundled", lambda: {networks.DEFAULT: work / "tiny.pose"})
+    for named in ([], ["--bundle", networks.DEFAULT]):
         monkeypatch.setattr(sys, "argv", ["pose-run", "--source", str(work / "in"), "--json", "-", *named])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -139,7 +139,7 @@ def test_a_clip_into_all_results_at_once(
     work: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As `make demo` does it: the default network over a clip, into a video, a sheet and JSON Lines."""
-    monkeypatch.setattr(networks, "bundled", lambda: {"higherhrnet-tiny": work / "tiny.pose"})
+    monkeypatch.setattr(networks, "bundled", lambda: {networks.DEFAULT: work / "tiny.pose"})
     results = [tmp_path / name for name in ("annotated.mp4", "sheet.png", "poses.jsonl")]
     options = zip(("--save", "--sheet", "--json"), map(str, results), strict=True)
     monkeypatch.setattr(sys, "argv", ["pose-run", "--source", str(video), *(word for pair in options for word in pair)])

@@ -7,7 +7,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
-DEFAULT = "higherhrnet-tiny"
+DEFAULT = "lightweight-tiny"
 """The network that runs where none is named."""
 
 _SUFFIX = ".pose"
