@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pose_export.presets import Tree
+from pose_export.toml_files import Tree
 from pose_runtime.errors import ExportError
 
 # What `--resize RULE` alone means; further `,KEY=VALUE` change it.

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pose_export.graph_stats import load_onnx
 from pose_export.onnx_bundle import Options, Source, sha256_of, write_onnx_bundle
-from pose_export.presets import Preset, Tree, parse_tree, read_tree
+from pose_export.presets import Preset, parse_tree, read_tree
+from pose_export.toml_files import Tree
 from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from pose_export.toml_files import Tree, parse_toml, read_small
 from pose_runtime.decode import Decoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize
@@ -21,7 +22,6 @@ from pose_runtime.manifest import Channel, Mean, Role, Std, Text
 from pose_runtime.skeletons import Skeleton
 
 MAX_BYTES = 1 << 20
-Tree = dict[str, Any]
 
 
 class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,11 +103,7 @@ def read_tree(name: str) -> Tree:
         data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
     else:
         data = _read_own(Path(name))
-    try:
-        tree: Tree = msgspec.toml.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ExportError(f"preset {name}: no valid TOML: {error}") from error
-    return tree
+    return parse_toml(data, f"preset {name}")
 
 
 def _read_own(path: Path) -> bytes:
@@ -119,14 +115,7 @@ def _read_own(path: Path) -> bytes:
         close = difflib.get_close_matches(str(path), preset_names(), 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ExportError(f"preset {path}: no such file; {hint}shipped: {', '.join(preset_names())}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ExportError(f"preset {path}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise ExportError(f"preset {path}: over {MAX_BYTES} bytes, that is no preset")
-    return data
+    return read_small(path, "preset", MAX_BYTES)
 
 
 def parse_tree(tree: Tree, where: str) -> Preset:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from pose_export.synthetic.scene import Direction
 from pose_export.synthetic.split import Split
+from pose_export.toml_files import parse_toml, read_small
 from pose_runtime.errors import ExportError
 from pose_runtime.sources.images import in_folder
 
@@ -63,16 +64,9 @@ def read_stage(name: str) -> Stage:
     if name in stage_names():
         data = resources.files("pose_export.synthetic").joinpath("stages").joinpath(f"{name}.toml").read_bytes()
     else:
-        try:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ExportError(f"stage {name}: {reason}; shipped are {', '.join(stage_names())}") from error
-        if len(data) > MAX_BYTES:
-            raise ExportError(f"stage {name}: over {MAX_BYTES} bytes, that is no stage")
+        data = read_small(Path(name), "stage", MAX_BYTES, hint=f"; shipped are {', '.join(stage_names())}")
+    tree = parse_toml(data, f"stage {name}")
     try:
-        tree: dict[str, Any] = msgspec.toml.decode(data, type=dict[str, Any])
         return msgspec.convert(tree, Stage)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         raise ExportError(f"stage {name}: {error}") from error

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from pose_export.toml_files import Tree, parse_toml, read_small
 from pose_export.training.ema import Average
 from pose_export.training.optimiser import Optimiser
 from pose_export.training.schedule import Schedule
 from pose_runtime.errors import ExportError
 
 MAX_BYTES = 1 << 20
-Tree = dict[str, Any]
 Side = Annotated[int, Meta(ge=16, le=4096)]
 Spec = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -88,27 +88,12 @@ def shipped_tree(model: str) -> Tree:
     if model not in recipe_names():
         return {"model": model}
     name = f"recipes/{model}.toml"
-    return _tree(resources.files(__name__.rpartition(".")[0]).joinpath(name).read_bytes(), f"recipe {model}")
+    return parse_toml(resources.files(__name__.rpartition(".")[0]).joinpath(name).read_bytes(), f"recipe {model}")
 
 
 def read_tree(path: Path) -> Tree:
     """The plain tree of the user's own recipe; ExportError where it cannot be read or is no TOML."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ExportError(f"recipe {path}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise ExportError(f"recipe {path}: over {MAX_BYTES} bytes, that is no recipe")
-    return _tree(data, f"recipe {path}")
-
-
-def _tree(data: bytes, where: str) -> Tree:
-    try:
-        tree: Tree = msgspec.toml.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ExportError(f"{where}: no valid TOML: {error}") from error
-    return tree
+    return parse_toml(read_small(path, "recipe", MAX_BYTES), f"recipe {path}")
 
 
 def put(tree: Tree, values: Mapping[str, Any]) -> None:

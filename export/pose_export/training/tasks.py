@@ -16,11 +16,12 @@ from pose_export.checkpoints import load_fitting
 from pose_export.networks import Entry
 from pose_export.presets import Preset, parse_tree
 from pose_export.presets import read_tree as read_preset
+from pose_export.toml_files import Tree
 from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
 from pose_export.training.methods import AnyMethod
-from pose_export.training.recipe import Recipe, Tree, explained
+from pose_export.training.recipe import Recipe, explained
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
 from pose_export.training.validate import Validator
