@@ -14,9 +14,8 @@ from pose_export.synthetic.labels import Labels, label
 from pose_export.synthetic.looks import choose_looks
 from pose_export.synthetic.motion import Pose, sample_clip
 from pose_export.synthetic.people import SyntheticPeople
-from pose_export.synthetic.render import Drawable
 from pose_export.synthetic.rig import bone_transforms
-from pose_export.synthetic.scene import Scene, figure, placed, sample_yaw, touching, turn
+from pose_export.synthetic.scene import Scene, dressed, figure, placed, sample_yaw, touching, turn
 from pose_export.synthetic.stage import Stage
 from pose_export.synthetic.view import View
 from pose_runtime.errors import ExportError
@@ -48,10 +47,7 @@ def frames(people: SyntheticPeople, count: int, company: int) -> Iterator[tuple[
             walked = yaw @ np.array([pose.travel[0], 0, pose.travel[1]], np.float32)
             shift = np.array([x, 0, z], np.float32) + walked
             stood = placed(bone_transforms(character, pose.quaternions, pose.lift), yaw, shift)
-            drawables += [
-                Drawable(surface=surface, look=look, transforms=stood, owner=owner)
-                for surface, look in zip(character.surfaces, looks[owner - 1], strict=True)
-            ]
+            drawables += dressed(character, looks[owner - 1], stood, owner)
             figures.append(figure(character, stood, owner))
             contacts.append(touching(figures[-1].outline))
         scene = Scene(

@@ -40,7 +40,6 @@ class Look:
         gloss: strength of the shine, 0 to 1.
         cut: share of hair strips that are gaps.
         centre: float32 (3,), a place at rest that the material needs.
-        thickness: metres that the surface is moved along its normals.
     """
 
     material: Material
@@ -51,7 +50,6 @@ class Look:
     gloss: float = 0.1
     cut: float = 0.0
     centre: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
-    thickness: float = 0.0
 
 
 def linear(colour: object) -> Floats:

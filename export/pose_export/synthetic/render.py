@@ -184,8 +184,7 @@ class Renderer:
         for item, number in zip(drawables, numbers[:-1], strict=True):
             if program is self._shadow and item.surface.kind in _SHADOWLESS:
                 continue
-            program.set(bones=item.transforms[:MAX_BONES], number=float(number))
-            program.set(thickness=item.look.thickness, cut=item.look.cut)
+            program.set(bones=item.transforms[:MAX_BONES], number=float(number), cut=item.look.cut)
             in_shadow, sampled, _ = self._mesh(item.surface)
             (sampled if program is self._sample else in_shadow).render()
 

@@ -10,11 +10,11 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from pose_export.synthetic.cast import Actor, Cast
+from pose_export.synthetic.cast import Cast
 from pose_export.synthetic.furniture import Furniture
 from pose_export.synthetic.handheld import Held
 from pose_export.synthetic.labels import Figure
-from pose_export.synthetic.looks import choose_looks, thing
+from pose_export.synthetic.looks import Look, choose_looks, thing
 from pose_export.synthetic.props import furniture, handheld, seat
 from pose_export.synthetic.render import THING, Drawable
 from pose_export.synthetic.rig import posed_keypoints, skin
@@ -98,7 +98,7 @@ def sample_scene(cast: Cast, rng: Random, size_wh: tuple[int, int], direction: D
         stood = placed(actor.transforms, turn(sample_yaw(rng)), np.array([x, 0, z], np.float32))
         if actor.pose.family == "sit":
             drawables += _seat(rng, actor.character, stood)
-        drawables += _dressed(actor, stood, owner, rng)
+        drawables += dressed(actor.character, choose_looks(actor.character, rng), stood, owner)
         if rng.random() < direction.holds:
             drawables += held(actor.character, stood, rng)
         figures.append(figure(actor.character, stood, owner))
@@ -188,11 +188,11 @@ def placed(transforms: Floats, rotation: Floats, shift: Floats) -> Floats:
     return moved
 
 
-def _dressed(actor: Actor, transforms: Floats, owner: int, rng: Random) -> list[Drawable]:
-    looks = choose_looks(actor.character, rng)
+def dressed(character: Character, looks: list[Look], transforms: Floats, owner: int) -> list[Drawable]:
+    """A posed person's surfaces, each with its look."""
     return [
         Drawable(surface=surface, look=look, transforms=transforms, owner=owner)
-        for surface, look in zip(actor.character.surfaces, looks, strict=True)
+        for surface, look in zip(character.surfaces, looks, strict=True)
     ]
 
 

@@ -3,7 +3,6 @@
 
 uniform mat4 clip;           // world to clip space
 uniform vec4 bones[3 * 64];
-uniform float thickness;     // metres along the normal
 
 in vec3 position;
 in vec3 normal;
@@ -30,7 +29,7 @@ void main() {
         most = max(most, share[i]);
     }
     bend = clamp(2.0 * (1.0 - most), 0.0, 1.0);
-    vec4 p = vec4(position + thickness * normal, 1.0);
+    vec4 p = vec4(position, 1.0);
     vec3 world = vec3(dot(rows[0], p), dot(rows[1], p), dot(rows[2], p));
     world_normal = normalize(vec3(dot(rows[0].xyz, normal), dot(rows[1].xyz, normal), dot(rows[2].xyz, normal)));
     rest = position;
