@@ -132,6 +132,7 @@ def _run(
 ) -> None:
     import torch
 
+    from pose_export.training.parallel import join
     from pose_export.training.precision import choose
     from pose_export.training.tasks import build_task
     from pose_export.training.trainer import STATE, WEIGHTS, Trainer
@@ -141,14 +142,22 @@ def _run(
     goes_on = (out / STATE).exists()
     if goes_on and not resume:
         raise ExportError(f"{out}: holds a run already; --resume to go on with it, or choose another --out")
-    compute = choose(device, amp)
+    compute, group = choose(device, amp), join()
+    tell = _tell if group.leads else lambda _: None
     task = build_task(
-        recipe, start=not goes_on, workers=workers, on_bad=(lambda bad: _tell(str(bad))) if skip else None, tell=_tell
+        recipe,
+        start=not goes_on,
+        workers=workers,
+        on_bad=(lambda bad: _tell(str(bad))) if skip else None,
+        tell=tell,
+        group=group,
     )
-    trainer = Trainer(recipe, task, compute, out)
-    _tell(trainer.resume() if goes_on else f"{recipe.model}: {trainer.parameters()} parameters")
-    _tell(f"on {compute}, {torch.get_num_threads()} threads, {workers} data processes")
+    trainer = Trainer(recipe, task, compute, out, group)
+    tell(trainer.resume() if goes_on else f"{recipe.model}: {trainer.parameters()} parameters")
+    tell(f"on {group.size} x {compute}, {torch.get_num_threads()} threads, {workers} data processes")
     end = trainer.run(minutes)
+    if not group.leads:
+        return
     ap = "" if trainer.ap is None else f", AP {trainer.ap:.1f}"
     print(f"{out / WEIGHTS}: step {trainer.step} of {recipe.steps}{ap}")
     if end != "done":

@@ -115,13 +115,17 @@ def test_preset_example_is_a_preset() -> None:
     assert parse_tree(tomllib.loads(example), "the example").network == "my-net"
 
 
-def test_recipe_example_is_a_recipe() -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", read("train.md"), re.DOTALL)
+def test_recipe_examples_are_recipes() -> None:
+    plain, joint = re.findall(r"```toml\n(.*?)```", read("train.md"), re.DOTALL)
     pytest.importorskip("torch")
+    import msgspec
+
+    from pose_export.training.methods import AnyMethod
     from pose_export.training.recipe import parse
 
     tomllib = pytest.importorskip("tomllib")
-    assert parse(tomllib.loads(example), "the example").optimiser.lr == 2e-3
+    assert parse(tomllib.loads(plain), "the example").optimiser.lr == 2e-3
+    assert len(msgspec.convert(tomllib.loads(joint)["method"], AnyMethod).parts) == 2
 
 
 def test_networks_are_those_of_the_registry() -> None:

@@ -19,6 +19,7 @@ from pose_runtime.errors import ExportError
 torch = pytest.importorskip("torch")
 
 from pose_export.files import lock_folder  # noqa: E402
+from pose_export.training.parallel import Group  # noqa: E402
 from pose_export.training.precision import choose  # noqa: E402
 from pose_export.training.recipe import Recipe, parse  # noqa: E402
 from pose_export.training.trainer import Task, Trainer  # noqa: E402
@@ -93,7 +94,7 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "amp"), [("compact", "off"), ("adamw", "off"), ("compact", "fp16"), ("compact", "bf16")]
+    ("name", "amp"), [("compact", "off"), ("muon", "off"), ("adamw", "off"), ("compact", "fp16"), ("compact", "bf16")]
 )
 def test_a_run_in_chunks_gives_the_weights_of_an_unbroken_one(tmp_path: Path, name: str, amp: Any) -> None:
     wanted = recipe(optimiser={"name": name, "lr": 0.02})
@@ -338,6 +339,31 @@ def test_a_kill_at_any_time_leaves_a_whole_state(tmp_path: Path) -> None:
 
 
 # ---- what a state weighs ---------------------------------------------------------------------------------------
+
+
+def test_processes_that_train_together_do_what_one_does(tmp_path: Path) -> None:
+    """The same weights but for rounding, and both processes hold the same ones; only the first writes."""
+    folders = [tmp_path / "alone", tmp_path / "pair"]
+    script = [Path(__file__).parent.parent / "together.py"]
+    group = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for launcher, folder in zip(([], group), folders, strict=True):
+        subprocess.run([sys.executable, *launcher, *script, folder], check=True, capture_output=True, timeout=300)
+    alone, pair = (torch.load(folder / "weights.pth") for folder in folders)
+    for name, value in alone.items():
+        assert torch.allclose(value, pair[name], rtol=1e-3, atol=1e-4), name
+    ranks = [torch.load(folders[1] / f"rank-{rank}.pth") for rank in (0, 1)]
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
+    wanted, found = (
+        [float(row["loss"]) for row in csv.DictReader(io.StringIO((folder / "curves.csv").read_text()))]
+        for folder in folders
+    )
+    assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    assert [Group(rank, 3).part(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    with pytest.raises(ExportError, match="batch: got 7, wanted a multiple of the 3 processes"):
+        Group(1, 3).part(7)
 
 
 def test_a_state_takes_six_bytes_per_parameter(tmp_path: Path) -> None:

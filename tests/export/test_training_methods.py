@@ -18,6 +18,7 @@ from pose_export.training.methods import (
     AnyMethod,
     EmbeddingMethod,
     HeatmapMethod,
+    JointMethod,
     Method,
     OffsetMethod,
     PafMethod,
@@ -342,6 +343,26 @@ def test_with_a_real_network_under_autocast() -> None:
     assert all(term.dtype == torch.float32 for term in terms.values())
     sum(terms.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_several_heads_are_learnt_as_each_alone() -> None:
+    parts = [EmbeddingMethod(foreground=3.0), PafMethod(stride=4)]
+    tree = {"method": "joint", "parts": [
+        {"outputs": 2, "method": msgspec.to_builtins(parts[0])},
+        {"outputs": 4, "weight": 0.5, "method": msgspec.to_builtins(parts[1])},
+    ]}  # fmt: skip
+    joint = msgspec.convert(tree, AnyMethod)
+    assert isinstance(joint, JointMethod)
+    record, random = crowd(3), torch.Generator().manual_seed(0)
+    shapes = [(34, 64, 64), (17, 128, 128), (19, 64, 64), (38, 64, 64), (19, 64, 64), (38, 64, 64)]
+    outputs = tuple(torch.randn(1, *shape, generator=random) for shape in shapes)
+    terms = joint.loss(outputs, batch(joint, record))
+    for i, (part, mine, weight) in enumerate(zip(parts, (outputs[:2], outputs[2:]), (1.0, 0.5), strict=True)):
+        for name, value in part.loss(mine, batch(part, record)).items():
+            assert float(terms.pop(f"{i}.{name}")) == pytest.approx(weight * float(value))
+    assert not terms
+    with pytest.raises(ExportError, match="outputs: got 5, the parts of the method want 6"):
+        joint.loss(outputs[:5], batch(joint, record))
 
 
 # ---- refusals, settings, speed ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rich.console import Console
 torch = pytest.importorskip("torch")
 
 from pose_export.training import recipe as recipes  # noqa: E402
+from pose_export.training.muon import orthogonal  # noqa: E402
 from pose_export.training.optimiser import Compact, Optimiser  # noqa: E402
 from pose_export.training.precision import choose  # noqa: E402
 from pose_export.training.progress import Shown  # noqa: E402
@@ -102,8 +103,8 @@ def test_the_optimiser_against_its_papers() -> None:
     assert np.abs(p.detach().numpy() - wanted).max() < 0.01 * moved  # 8 bits of momentum
 
 
-@pytest.mark.parametrize("name", ["compact", "adamw"])
-def test_both_optimisers_solve_least_squares(name: str) -> None:
+@pytest.mark.parametrize("name", ["compact", "muon", "adamw"])
+def test_all_optimisers_solve_least_squares(name: str) -> None:
     random = torch.Generator().manual_seed(0)
     x, wanted = torch.randn(64, 8, generator=random), torch.randn(8, 3, generator=random)
     network = torch.nn.Linear(8, 3)
@@ -117,6 +118,31 @@ def test_both_optimisers_solve_least_squares(name: str) -> None:
         loss.backward()
         optimiser.step()
     assert float(loss.detach()) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (144, 16), (30, 30)])
+def test_orthogonal_steps(shape: tuple[int, int]) -> None:
+    """The same singular vectors as the momentum's, and all values about 1."""
+    random = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(*shape, generator=random), full_matrices=False)
+    values = torch.linspace(0.1, 3, len(v))
+    inner = u.T @ orthogonal(u * values @ v) @ v.T
+    assert torch.allclose(inner, torch.diag(inner.diagonal()), atol=1e-4)
+    assert 0.6 < float(inner.diagonal().min()) <= float(inner.diagonal().max()) < 1.3
+
+
+def test_first_layers_take_no_orthogonal_steps() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.Conv2d(4, 4, 3, bias=False))
+    optimiser = Optimiser(name="muon", lr=1.0, weight_decay=0.0).build(network)
+    before = [p.detach().clone() for p in network.parameters()]
+    random = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        p.grad = torch.randn(p.shape, generator=random)
+    optimiser.step()
+    steps = [(old - p.detach()).flatten(1) for old, p in zip(before, network.parameters(), strict=True)]
+    first, second = (torch.linalg.svdvals(step) / (0.2 * step.shape[1] ** 0.5) for step in steps)
+    assert 0.6 < float(second.min()) <= float(second.max()) < 1.3
+    assert float(first.max()) < 0.6
 
 
 def test_only_weights_of_two_dimensions_decay() -> None:

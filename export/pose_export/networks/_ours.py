@@ -12,7 +12,14 @@ def _source(file: str) -> Source:
     return Source(url=f"package:{file}", licence="Apache-2.0", file=file)
 
 
-def _add(name: str, builder: str, skeleton: str, preset: str, outputs: tuple[str, ...], parameters: int) -> None:
+def _add(
+    name: str,
+    builder: str,
+    skeleton: str,
+    preset: str,
+    outputs: tuple[str, ...],
+    parameters: int,
+) -> None:
     register(
         Entry(
             name=f"{name}.synthetic_320x320",
@@ -34,3 +41,11 @@ def _add(name: str, builder: str, skeleton: str, preset: str, outputs: tuple[str
 
 _add("higherhrnet_tiny", "HigherHRNetTiny", "coco17", "higherhrnet", ("heatmaps_tags", "heatmaps"), 1_280_515)
 _add("lightweight_tiny", "LightweightTiny", "openpose18", "lightweight-tiny", ("heatmaps", "pafs"), 1_330_290)
+_add(
+    "joint_tiny",
+    "JointTiny",
+    "coco17",
+    "higherhrnet",
+    ("heatmaps_tags", "heatmaps", "field_heatmaps", "pafs"),
+    1_374_565,
+)

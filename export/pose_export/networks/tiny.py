@@ -2,8 +2,8 @@
 
 Made for 256 to 320 px on an Orin Nano or one CPU core: plain 3x3 and 1x1 convolutions in multiples of 16 channels
 (depthwise ones gain little from INT8), ReLU, nearest up-sampling and sums. The trunk goes down to 1/32 and comes back
-to 1/4 as a feature pyramid does (Lin et al. 2017). Both networks name the trunk's parameters alike, so that either
-can start from the other's weights.
+to 1/4 as a feature pyramid does (Lin et al. 2017). All networks name the trunk's parameters alike, so that each can
+start from another's weights.
 """
 
 from __future__ import annotations
@@ -59,20 +59,11 @@ class HigherHRNetTiny(Trunk):
 
     def __init__(self, *, width: int, joints: int) -> None:
         super().__init__(width)
-        self.coarse = nn.Conv2d(width, 2 * joints, 1)
-        self.deconv = nn.Sequential(
-            nn.ConvTranspose2d(width + 2 * joints, 32, 4, 2, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(inplace=True),
-        )
-        self.fine = nn.Conv2d(32, joints, 1)
+        self.coarse, self.deconv, self.fine = _tag_layers(width, joints)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Heat-maps and tags at a quarter, heat-maps at half the size."""
-        features = self.features(x)
-        coarse: Tensor = self.coarse(features)
-        fine: Tensor = self.fine(self.deconv(torch.cat((features, coarse), dim=1)))
-        return coarse, fine
+        return _tag_maps(self.features(x), self.coarse, self.deconv, self.fine)
 
 
 class LightweightTiny(Trunk):
@@ -84,16 +75,53 @@ class LightweightTiny(Trunk):
 
     def __init__(self, *, width: int, joints: int) -> None:
         super().__init__(width)
-        maps = joints + 1 + 2 * _LIMBS
-        self.joints = joints
-        self.first = nn.Conv2d(width, maps, 1)
-        self.refine = nn.Sequential(conv_bn(width + maps, width, 1), BasicBlock(width), BasicBlock(width))
-        self.second = nn.Conv2d(width, maps, 1)
+        self.first, self.refine, self.second = _field_layers(width, joints)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Heat-maps and fields of the last stage; in training those of the first stage before them."""
+        return _field_maps(self.features(x), self.first, self.refine, self.second, all_stages=self.training)
+
+
+class JointTiny(Trunk):
+    """Both heads on one trunk: what HigherHRNetTiny returns, then what LightweightTiny does, which knows a neck more.
+
+    It is for training: both networks learn in little more than the time of one, and each starts from its weights, for
+    a part has the same name in all networks that have it.
+    """
+
+    def __init__(self, *, width: int, joints: int) -> None:
+        super().__init__(width)
+        self.coarse, self.deconv, self.fine = _tag_layers(width, joints)
+        self.first, self.refine, self.second = _field_layers(width, joints + 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The outputs of both."""
         features = self.features(x)
-        first: Tensor = self.first(features)
-        second: Tensor = self.second(self.refine(torch.cat((features, first), dim=1)))
-        stages = (first, second) if self.training else (second,)
-        return tuple(part for maps in stages for part in (maps[:, : self.joints + 1], maps[:, self.joints + 1 :]))
+        fields = _field_maps(features, self.first, self.refine, self.second, all_stages=self.training)
+        return *_tag_maps(features, self.coarse, self.deconv, self.fine), *fields
+
+
+def _tag_layers(width: int, joints: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    coarse, fine = nn.Conv2d(width, 2 * joints, 1), nn.Conv2d(32, joints, 1)
+    up = nn.ConvTranspose2d(width + 2 * joints, 32, 4, 2, padding=1, bias=False)
+    return coarse, nn.Sequential(up, nn.BatchNorm2d(32), nn.ReLU(inplace=True)), fine
+
+
+def _tag_maps(features: Tensor, coarse: nn.Module, deconv: nn.Module, fine: nn.Module) -> tuple[Tensor, ...]:
+    maps: Tensor = coarse(features)
+    return maps, fine(deconv(torch.cat((features, maps), dim=1)))
+
+
+def _field_layers(width: int, joints: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    maps = joints + 1 + 2 * _LIMBS
+    refine = nn.Sequential(conv_bn(width + maps, width, 1), BasicBlock(width), BasicBlock(width))
+    return nn.Conv2d(width, maps, 1), refine, nn.Conv2d(width, maps, 1)
+
+
+def _field_maps(
+    features: Tensor, first: nn.Module, refine: nn.Module, second: nn.Module, *, all_stages: bool
+) -> tuple[Tensor, ...]:
+    one: Tensor = first(features)
+    two: Tensor = second(refine(torch.cat((features, one), dim=1)))
+    pairs = [(maps[:, : -2 * _LIMBS], maps[:, -2 * _LIMBS :]) for maps in ((one, two) if all_stages else (two,))]
+    return tuple(part for pair in pairs for part in pair)

@@ -175,8 +175,8 @@ def _start_worker(_number: int) -> None:
 class _Batches(Sampler[list[_Place]]):
     """Places of one epoch, by batches, from a given batch on."""
 
-    def __init__(self, order: Order, size: int, drop_last: bool) -> None:
-        self._order, self._size, self._drop_last = order, size, drop_last
+    def __init__(self, order: Order, size: int, drop_last: bool, part: slice) -> None:
+        self._order, self._size, self._drop_last, self._part = order, size, drop_last, part
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
@@ -188,7 +188,10 @@ class _Batches(Sampler[list[_Place]]):
         sources, indices = self._order.epoch(epoch)
         for batch in range(self.start, len(self)):
             positions = range(batch * self._size, min((batch + 1) * self._size, self._order.samples))
-            yield [_Place(epoch=epoch, position=i, source=int(sources[i]), index=int(indices[i])) for i in positions]
+            yield [
+                _Place(epoch=epoch, position=i, source=int(sources[i]), index=int(indices[i]))
+                for i in positions[self._part]
+            ]
 
 
 class Loader:
@@ -207,6 +210,7 @@ class Loader:
         workers: processes; 0 prepares batches in this one.
         shuffle: False, for validation: records in order.
         drop_last: whether a last batch that is not full is left out; None does where shuffled.
+        part: which samples of each batch are wanted, where several processes share it.
         on_bad: told once of each file that cannot be read, in whose place another record is drawn; None raises.
 
     Raises:
@@ -225,6 +229,7 @@ class Loader:
         workers: int = 0,
         shuffle: bool = True,
         drop_last: bool | None = None,
+        part: slice = slice(None),
         on_bad: OnBad = None,
     ) -> None:
         for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
@@ -236,7 +241,7 @@ class Loader:
         self._on_bad, self._told = on_bad, set[str]()
         lengths, weights = [len(share.source) for share in shares], [share.weight for share in shares]
         order = Order(lengths, weights, samples=epoch_samples, seed=seed, shuffle=shuffle)
-        self._batches = _Batches(order, batch_size, shuffle if drop_last is None else drop_last)
+        self._batches = _Batches(order, batch_size, shuffle if drop_last is None else drop_last, part)
         if not len(self._batches):
             raise ExportError(f"data: an epoch of {order.samples} samples fills no batch of {batch_size}")
         self._loader: DataLoader[_Sample | str] = DataLoader(

@@ -1,4 +1,4 @@
-"""AdamW, or an optimiser of about the same quality whose state is small."""
+"""AdamW, and optimisers whose state is small."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from pose_export.training.muon import Orthogonal
 from pose_export.training.rounding import Rows, as_rows, from_rows, round_to_24_bits
 
 Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 _CLIP_RMS = 1.0  # Adafactor's d: an update's root mean square is at most this times the rate
 _TINY = 1e-30
+_COLOURS = 3  # input channels of a first layer
 
 
 class Optimiser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turns gradients into steps.
 
     Attributes:
-        name: `compact` (3 + 1 bytes per parameter) or `adamw` (4 + 8).
+        name: `compact` or `muon` (3 + 1 bytes per parameter), or `adamw` (4 + 8).
         lr: peak learning rate.
         weight_decay: decoupled, times the rate; convolutions and matrices only.
         beta1, beta2: of momentum and of the second moment.
         clip: largest L2 norm of the gradient of all parameters together.
     """
 
-    name: Literal["compact", "adamw"] = "compact"
+    name: Literal["compact", "muon", "adamw"] = "compact"
     lr: Annotated[float, Meta(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
     beta1: Beta = 0.9
@@ -44,9 +46,9 @@ class Optimiser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ]
         groups = [group for group in groups if group["params"]]
         betas = (self.beta1, self.beta2)
-        if self.name == "compact":
-            return Compact(groups, lr=self.lr, betas=betas)
-        return Adam(groups, lr=self.lr, betas=betas)
+        if self.name == "adamw":
+            return Adam(groups, lr=self.lr, betas=betas)
+        return Compact(groups, lr=self.lr, betas=betas, orthogonal=self.name == "muon")
 
 
 class Adam(torch.optim.AdamW):
@@ -75,12 +77,20 @@ class Compact(torch.optim.Optimizer):
     of more than two dimensions is a matrix of its first dimension by all others. Biases and norms have full moments.
 
     Weights are rounded to 24 bits after each step. All that must be kept is in `tensors`.
+
+    Args:
+        params: groups with `weight_decay`.
+        lr: learning rate.
+        betas: of momentum and of the second moment.
+        orthogonal: whether matrices take Muon's steps instead; but for the first layer's, as Muon's authors do.
     """
 
-    def __init__(self, params: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float]) -> None:
+    def __init__(
+        self, params: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float], orthogonal: bool = False
+    ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
         self.steps = torch.zeros((), dtype=torch.int64)
-        self._moments = {p: _moments(p) for group in self.param_groups for p in group["params"]}
+        self._moments = {p: _moments(p, orthogonal) for group in self.param_groups for p in group["params"]}
         with torch.no_grad():
             for p in self._moments:
                 round_to_24_bits(p)
@@ -142,8 +152,10 @@ class _Factored:
         return [self._rows, self._columns, *self._first.tensors()]
 
 
-def _moments(p: Tensor) -> _Full | _Factored:
-    return _Factored(p) if p.ndim > 1 else _Full(p)
+def _moments(p: Tensor, orthogonal: bool) -> _Full | _Factored | Orthogonal:
+    if p.ndim == 1:
+        return _Full(p)
+    return Orthogonal(p) if orthogonal and p.shape[1] > _COLOURS else _Factored(p)
 
 
 def _clipped(update: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
 from pose_export.training.methods import AnyMethod
+from pose_export.training.parallel import ALONE, Group
 from pose_export.training.recipe import Recipe, explained
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
@@ -33,7 +34,7 @@ Tell = Callable[[str], None]
 """Takes a line about what is going on."""
 
 
-def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell: Tell) -> Task:
+def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell: Tell, group: Group = ALONE) -> Task:
     """Everything that the recipe names.
 
     Args:
@@ -42,6 +43,7 @@ def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell
         workers: processes that prepare data; 0 prepares it in this one.
         on_bad: told of each record that is left out because it is damaged; None refuses it.
         tell: is told what was found.
+        group: the processes that share each batch.
 
     Raises:
         ExportError: an unknown network, a size that it cannot take, wrong parameters, no data, a damaged checkpoint.
@@ -56,8 +58,15 @@ def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell
         tell(f"data: {share.source.description}")
     prepare = _augmenter(recipe, preset, size_wh)
     loader = Loader(
-        shares, prepare, method, batch_size=recipe.batch, seed=recipe.seed, workers=workers, on_bad=on_bad
-    )  # fmt: skip
+        shares,
+        prepare,
+        method,
+        batch_size=recipe.batch,
+        seed=recipe.seed,
+        workers=workers,
+        part=group.part(recipe.batch),
+        on_bad=on_bad,
+    )
     return Task(
         network=network,
         prepare=_normaliser(preset),

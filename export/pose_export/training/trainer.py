@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from pose_export.files import lock_folder, write_file
@@ -19,6 +21,7 @@ from pose_export.training import state
 from pose_export.training.curves import Curves, plot
 from pose_export.training.ema import Ema
 from pose_export.training.interrupt import Interrupt, interruptible
+from pose_export.training.parallel import ALONE, Group
 from pose_export.training.precision import Compute
 from pose_export.training.progress import Shown
 from pose_export.training.recipe import Recipe, differences, plain
@@ -85,18 +88,19 @@ class Trainer:
         task: what the recipe names.
         compute: where, and in what precision.
         out: the folder; made where it is missing.
+        group: the processes that train together; the first one writes.
 
     Attributes:
         step: steps done.
         ap: last measured, points; None before the first time.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, compute: Compute, out: Path) -> None:
-        self.recipe, self.task, self.compute, self.out = recipe, task, compute, out
+    def __init__(self, recipe: Recipe, task: Task, compute: Compute, out: Path, group: Group = ALONE) -> None:
+        self.recipe, self.task, self.compute, self.out, self.group = recipe, task, compute, out, group
         self.step = 0
         self.ap: float | None = None
         self.network = task.network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        compact = recipe.optimiser.name == "compact"
+        compact = recipe.optimiser.name != "adamw"
         self._optimiser = recipe.optimiser.build(self.network)
         self._ema = Ema(self.network, recipe.ema, compact=compact)
         self._scaler = compute.scaler()
@@ -144,9 +148,13 @@ class Trainer:
                 runs in the folder.
         """
         end = self._started + 60 * minutes if minutes is not None else float("inf")
-        with lock_folder(self.out), interruptible() as interrupt, Shown(self.recipe.steps) as shown:
+        leads = self.group.leads
+        lock = lock_folder(self.out) if leads else contextlib.nullcontext()
+        console = None if leads else Console(quiet=True)
+        with lock, interruptible() as interrupt, Shown(self.recipe.steps, console) as shown:
             reason = self._steps(end, interrupt, shown)
-            self._finish()
+            if leads:
+                self._finish()
         return reason
 
     def _steps(self, end: float, interrupt: Interrupt, shown: Shown) -> End:
@@ -154,10 +162,10 @@ class Trainer:
         if self.step >= self.recipe.steps:
             return "done"
         for images, targets in self.task.batches(self.step):
-            if self.step == self._decay_from():
+            if self.group.leads and self.step == self._decay_from():
                 self._write_state(BEFORE_DECAY)
             terms = self._step(images, targets)
-            window.add(len(images), terms)
+            window.add(len(images) * self.group.size, terms)
             done = self.step >= self.recipe.steps
             measure = done or self.step % self.recipe.validation.every == 0
             if measure or self.step % self.recipe.log_every == 0:
@@ -166,11 +174,12 @@ class Trainer:
             shown.step(self.step)
             if done:
                 return "done"
-            if interrupt.wanted:
+            interrupted, late = self.group.any((bool(interrupt.wanted), monotonic() >= end))
+            if interrupted:
                 return "interrupted"
-            if monotonic() >= end:
+            if late:
                 return "time"
-            if monotonic() - self._saved >= self.recipe.save_every_s:
+            if self.group.leads and monotonic() - self._saved >= self.recipe.save_every_s:
                 self._save()
         raise ExportError(f"data: ended at step {self.step}; wanted batches without end")
 
@@ -185,25 +194,27 @@ class Trainer:
         there = {name: target.to(device, non_blocking=True) for name, target in targets.items()}
         # the targets' memory layout: reading two layouts side by side is slow (5 % of a whole step)
         terms = self.task.loss(tuple(output.float().contiguous() for output in outputs), there)
-        loss = torch.stack(list(terms.values())).sum()
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        if not bool(torch.isfinite(loss)):
-            raise self._diverged(f"the loss is {float(loss.detach())}", values)
-        self._descend(loss, values)
+        values = self._descend(terms)
         self.step += 1
         self._ema.after(self.step)
         return values
 
-    def _descend(self, loss: Tensor, values: Mapping[str, float]) -> None:
+    def _descend(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Gradients, then a step, of the loss over all processes; its terms."""
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(self.step)
         self._optimiser.zero_grad(set_to_none=True)
         scaler = self._scaler
+        costs = torch.stack(list(terms.values()))
+        loss = costs.sum()
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        costs = costs.detach()
+        self._average(costs)
+        values = dict(zip(terms, costs.tolist(), strict=True))
+        if not bool(torch.isfinite(costs).all()):
+            raise self._diverged(f"the loss is {sum(values.values())}", values)
         if scaler is not None:
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.unscale_(self._optimiser)
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
         if scaler is not None:  # leaves out steps whose gradients overflowed, and lowers its scale
             scaler.step(self._optimiser)
@@ -212,6 +223,13 @@ class Trainer:
             self._optimiser.step()
         else:
             raise self._diverged(f"the gradient's norm is {float(norm)}", values)
+        return values
+
+    def _average(self, costs: Tensor) -> None:
+        """The processes' means of costs, gradients and batch statistics."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        self.group.mean_([costs, *gradients, *statistics])
 
     def _diverged(self, what: str, values: Mapping[str, float]) -> ExportError:
         terms = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
@@ -229,7 +247,7 @@ class Trainer:
         terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
         text = f"loss {loss:.4g} ({terms})  lr {rate:.2e}  {speed:.1f} images/s"
         self._curves.add(self.step, rate, loss, means, speed, self._wall())
-        if measure and self.task.validate is not None:
+        if measure and self.group.leads and self.task.validate is not None:
             self._write_weights()
             self.ap = self.task.validate(self.averaged())
             self._curves.measured(self.ap)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pose_export.training.methods._base import Method, Targets
 from pose_export.training.methods.embedding import EmbeddingMethod
 from pose_export.training.methods.heatmap import HeatmapMethod
+from pose_export.training.methods.joint import JointMethod
 from pose_export.training.methods.offset import OffsetMethod
 from pose_export.training.methods.paf import PafMethod
 from pose_export.training.methods.vector import VectorMethod
@@ -18,6 +19,7 @@ __all__ = [
     "AnyMethod",
     "EmbeddingMethod",
     "HeatmapMethod",
+    "JointMethod",
     "Method",
     "OffsetMethod",
     "PafMethod",
@@ -25,5 +27,5 @@ __all__ = [
     "VectorMethod",
 ]
 
-AnyMethod = EmbeddingMethod | HeatmapMethod | OffsetMethod | PafMethod | VectorMethod
+AnyMethod = EmbeddingMethod | HeatmapMethod | JointMethod | OffsetMethod | PafMethod | VectorMethod
 """Any family's method; a new family adds its struct to this union."""
