@@ -15,6 +15,7 @@ FAMILIES = {
     "lightweight-tiny": PafDecoder,
     "trt-pose": PafDecoder,
     "higherhrnet": EmbeddingDecoder,
+    "higherhrnet-tiny": EmbeddingDecoder,
     "hrnet": HeatmapDecoder,
     "cpm-mobile": HeatmapDecoder,
     "hourglass-mobile": HeatmapDecoder,

@@ -39,13 +39,13 @@ def _add(
     )
 
 
-_add("higherhrnet_tiny", "HigherHRNetTiny", "coco17", "higherhrnet", ("heatmaps_tags", "heatmaps"), 1_280_515)
+_add("higherhrnet_tiny", "HigherHRNetTiny", "coco17", "higherhrnet-tiny", ("heatmaps_tags", "heatmaps"), 1_280_515)
 _add("lightweight_tiny", "LightweightTiny", "openpose18", "lightweight-tiny", ("heatmaps", "pafs"), 1_330_290)
 _add(
     "joint_tiny",
     "JointTiny",
     "coco17",
-    "higherhrnet",
+    "higherhrnet-tiny",
     ("heatmaps_tags", "heatmaps", "field_heatmaps", "pafs"),
     1_374_565,
 )
