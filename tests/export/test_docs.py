@@ -128,6 +128,14 @@ def test_recipe_examples_are_recipes() -> None:
     assert len(msgspec.convert(tomllib.loads(joint)["method"], AnyMethod).parts) == 2
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "training").glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_of_our_runs_are_recipes(path: Path) -> None:
+    pytest.importorskip("torch")
+    from pose_export.training.recipe import parse, read_tree
+
+    assert path.stem.endswith(parse(read_tree(path), path.name).model)
+
+
 def test_networks_are_those_of_the_registry() -> None:
     rows = read("export.md").split("\n| name | short names |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     found = {}

@@ -2,13 +2,29 @@
 # Copies what a GPU machine without network and without the reference folder needs into .carry/ (git-ignored, at most
 # 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64).
 # run_all.sh uses .carry/ where it is.
-#   tests/gpu/pack.sh [--wheels]
+#   tests/gpu/pack.sh [--wheels | --train]
+#   --train   instead, what tests/gpu/train.sh needs: bodies and motion to render people from, and packages
 # The reference folder is `shared` beside the repository, or JETPOSE_SHARED; exits 1 where there is none.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-reference=${JETPOSE_SHARED:-../shared}/reference
+shared=${JETPOSE_SHARED:-../shared}
+reference=$shared/reference wheels=.carry/wheels
 [ -d "$reference" ] || { echo "no reference folder at $reference: set JETPOSE_SHARED" >&2; exit 1; }
-goldens=.carry/reference wheels=.carry/wheels
+fetch() {
+  mkdir -p "$wheels"
+  "${PYTHON:-python3}" -m pip download -q --only-binary=:all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+    --constraint constraints.txt --dest "$wheels" "$@"
+}
+check() { du -sh .carry/*; [ "$(du -sm .carry | cut -f1)" -le 64 ] || { echo ".carry is larger than 64 MiB" >&2; exit 1; }; }
+if [ "${1:-}" = --train ]; then
+  rm -rf .carry
+  fetch --no-deps msgspec typer rich moderngl glcontext pycocotools munkres scikit-build-core
+  tar -c -C "$shared" assets | xz -1 > .carry/assets.tar.xz
+  check
+  exit
+fi
+goldens=.carry/reference
 rm -rf .carry
 mkdir -p "$goldens"/{hrnet,losses,paf}
 [ ! -d "$reference/paf/decode" ] || cp -r --no-preserve=mode "$reference/paf/decode" "$goldens/paf/"
@@ -20,10 +36,6 @@ for name in decode ae_group grmi deeppose oks_nms; do
 done
 for option in "$@"; do
   [ "$option" = --wheels ] || { echo "unknown option: $option" >&2; exit 2; }
-  mkdir -p "$wheels"
-  "${PYTHON:-python3}" -m pip download -q --only-binary=:all: --python-version 3.12 --implementation cp \
-    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-    --constraint constraints.txt --dest "$wheels" msgspec typer rich scikit-build-core
+  fetch msgspec typer rich scikit-build-core
 done
-du -sh .carry/*
-[ "$(du -sm .carry | cut -f1)" -le 64 ] || { echo ".carry is larger than 64 MiB" >&2; exit 1; }
+check

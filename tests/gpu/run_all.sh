@@ -63,13 +63,7 @@ for name in "${names[@]}"; do
 done
 
 if [ "$mode" = run ] && [ -d .carry/reference ]; then
-  "$python" -c 'import msgspec, rich, typer' 2> /dev/null || "$python" -m pip install -q --no-index --no-deps \
-    --upgrade --target "$out/site" .carry/wheels/*.whl
-  cmake -S runtime/native -B "$out/native" -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
-    > "$out/native.log" 2>&1 && cmake --build "$out/native" -j "$(nproc)" >> "$out/native.log" 2>&1 &&
-    cp "$out"/native/_native_*.so runtime/pose_runtime/
-  if [ $? = 0 ] && PYTHONPATH=export:calibration:runtime:$out/site \
-    "$python" tests/goldens.py .carry/reference > "$out/goldens.log" 2>&1; then
+  if . tests/gpu/setup.sh && "$python" tests/goldens.py .carry/reference > "$out/goldens.log" 2>&1; then
     echo "goldens: passed"; passed=$((passed + 1))
   else
     echo "goldens: FAILED"; tail -20 "$out/native.log" "$out/goldens.log"; failed=$((failed + 1))
