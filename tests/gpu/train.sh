@@ -4,7 +4,7 @@
 #   tests/gpu/train.sh RUN OUT [pose-train option ...]
 #   tests/gpu/train.sh joint /tmp/out --model joint-tiny --batch 128 --minutes 6
 # WORK keeps the pictures and runs from call to call; OUT gets the run's state, weights and curves. COUNT is how many
-# training scenes there are to be.
+# training scenes there are to be, VALIDATION how many others.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 run=$1 results=$2
@@ -18,7 +18,7 @@ render() {  # STAGE COUNT: the renderer leaves out what is there
     --out "$work/$1" --workers "$(nproc)"
 }
 render train "${COUNT:-12000}"
-render validation 500
+render validation "${VALIDATION:-500}"
 goes_on=
 [ ! -e "$work/$run/state.npz" ] || goes_on=--resume
 "$python" -c 'from pose_export.cli_train import main; main()' --data "shards:$work/train" --val "shards:$work/validation" \
