@@ -12,7 +12,7 @@ import pytest
 from pose_export.synthetic.backdrop import DRAWN, ONLY_HELD_OUT, Backdrops
 from pose_export.synthetic.backdrops import panorama
 from pose_export.synthetic.backdrops.folder import Pictures
-from pose_export.synthetic.backdrops.painter import Painter
+from pose_export.synthetic.backdrops.painter import Painter, _level
 from pose_export.synthetic.backdrops.panorama import Panoramas, read_radiance
 from pose_export.synthetic.backdrops.textures import _MAKERS, ramp, texture
 from pose_export.synthetic.light import basis
@@ -357,3 +357,12 @@ def test_own_pictures_keep_their_shape(tmp_path):
             assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=3)
             return
     pytest.fail("no cut shows the circle")
+
+
+def test_a_plane_seen_at_its_horizon_takes_the_smallest_texture() -> None:
+    """There a pixel covers texels without bounds; off it, about as many as the map says."""
+    sizes = tuple(np.zeros((64 >> level, 64 >> level), np.uint8) for level in range(6))
+    box = (slice(0, 10), slice(0, 10))
+    plane = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, -5.0))  # w is 0 in the middle of the box
+    assert _level(plane, box, sizes, (1e6, 1e6)) == 5
+    assert _level(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 32.0)), box, sizes, (1.0, 1.0)) == 1
