@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 run=$1 results=$2
 shift 2
-work=${WORK:-/var/tmp/jetpose-train} python=${PYTHON:-python3} out=${WORK:-/var/tmp/jetpose-train}
+work=${WORK:-/var/tmp/jetpose-train} python=${PYTHON:-python3}
+out=$work  # where setup.sh builds
 mkdir -p "$work" "$results"
 [ -d "$work/assets" ] || tar -xJf .carry/assets.tar.xz -C "$work"
 . tests/gpu/setup.sh

@@ -12,14 +12,7 @@ def _source(file: str) -> Source:
     return Source(url=f"package:{file}", licence="Apache-2.0", file=file)
 
 
-def _add(
-    name: str,
-    builder: str,
-    skeleton: str,
-    preset: str,
-    outputs: tuple[str, ...],
-    parameters: int,
-) -> None:
+def _add(name: str, builder: str, skeleton: str, preset: str, outputs: tuple[str, ...], parameters: int) -> None:
     register(
         Entry(
             name=f"{name}.synthetic_320x320",
@@ -41,11 +34,5 @@ def _add(
 
 _add("higherhrnet_tiny", "HigherHRNetTiny", "coco17", "higherhrnet-tiny", ("heatmaps_tags", "heatmaps"), 1_280_515)
 _add("lightweight_tiny", "LightweightTiny", "openpose18", "lightweight-tiny", ("heatmaps", "pafs"), 1_330_290)
-_add(
-    "joint_tiny",
-    "JointTiny",
-    "coco17",
-    "higherhrnet-tiny",
-    ("heatmaps_tags", "heatmaps", "field_heatmaps", "pafs"),
-    1_374_565,
-)
+_BOTH = ("heatmaps_tags", "heatmaps", "field_heatmaps", "pafs")
+_add("joint_tiny", "JointTiny", "coco17", "higherhrnet-tiny", _BOTH, 1_374_565)

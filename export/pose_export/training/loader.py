@@ -187,11 +187,8 @@ class _Batches(Sampler[list[_Place]]):
         epoch = self.epoch
         sources, indices = self._order.epoch(epoch)
         for batch in range(self.start, len(self)):
-            positions = range(batch * self._size, min((batch + 1) * self._size, self._order.samples))
-            yield [
-                _Place(epoch=epoch, position=i, source=int(sources[i]), index=int(indices[i]))
-                for i in positions[self._part]
-            ]
+            positions = range(batch * self._size, min((batch + 1) * self._size, self._order.samples))[self._part]
+            yield [_Place(epoch=epoch, position=i, source=int(sources[i]), index=int(indices[i])) for i in positions]
 
 
 class Loader:

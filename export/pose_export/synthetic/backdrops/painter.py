@@ -20,7 +20,6 @@ Row = tuple[float, float, float]
 Back = tuple[Row, Row, Row]
 
 _NEAR = 0.08  # metres; nothing nearer is painted
-_LARGEST = 2.0**64  # texels that a pixel may cover: more than any texture has
 _COARSE = 0.62  # of the full size
 _BITS = 4  # of sub-pixel precision
 _CORNERS = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], np.float64)
@@ -264,8 +263,8 @@ def _level(back: Back, box: tuple[slice, slice], texture: Texture, repeat: tuple
     w = abs(g * x + h * y + i)
     determinant = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
     texels = repeat[0] * texture[0].shape[1] * repeat[1] * texture[0].shape[0]
-    area = texels * determinant / max(w**3, 1e-300)
-    return min(int(0.5 * log2(min(max(area, 1.0), _LARGEST)) + 0.3), len(texture) - 1)
+    area = texels * determinant / max(w**3, 1e-30)
+    return min(max(int(0.5 * log2(max(area, 1.0)) + 0.3), 0), len(texture) - 1)
 
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
