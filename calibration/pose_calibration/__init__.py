@@ -1,1 +1,1 @@
-"""Accuracy metrics of pose networks."""
+"""INT8 for pose networks, decided by the poses: ranges, placement, sensitivity, accuracy."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxsim
 
-from pose_export.graph_stats import check_model
+from pose_calibration.graph_stats import check_model
 from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray
 from pose_runtime.engines import Engine, open_engine

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pose_calibration.graph_stats import load_onnx
 from pose_export import networks
 from pose_export.checkpoints import load_weights
 from pose_export.download import PACKAGE, fetch
-from pose_export.graph_stats import load_onnx
 from pose_export.networks import Entry
 from pose_export.onnx_bundle import Source, sha256_of, write_onnx_bundle
 from pose_export.request import Request

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from pose_calibration.graph_stats import count
 from pose_export.check_images import encode_png
 from pose_export.graph import compare, fix_input, infer, input_name, simplified
-from pose_export.graph_stats import count
 from pose_export.manifest_parts import decoder_of, input_of, outputs_of, probe_of, skeleton_of
 from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray, ByteArray

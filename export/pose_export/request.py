@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pose_export.graph_stats import load_onnx
+from pose_calibration.graph_stats import load_onnx
 from pose_export.onnx_bundle import Options, Source, sha256_of, write_onnx_bundle
 from pose_export.presets import Preset, parse_tree, read_tree
 from pose_export.toml_files import Tree

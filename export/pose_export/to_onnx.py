@@ -16,9 +16,9 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
+from pose_calibration.graph_stats import check_model
 from pose_export.files import write_file
 from pose_export.graph import TOLERANCE, range_difference
-from pose_export.graph_stats import check_model
 from pose_runtime.errors import ExportError
 
 OPSET = 19

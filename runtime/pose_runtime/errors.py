@@ -7,7 +7,8 @@ PoseError
 ├── EngineError      an engine that cannot be opened or that failed
 ├── SourceError      an image, video or camera that cannot be read
 ├── SinkError        a result that cannot be written or shown
-└── ExportError      a network, checkpoint or preset that cannot become a bundle
+├── ExportError      a network, checkpoint or preset that cannot become a bundle
+└── CalibrationError pictures, ranges or a plan from which no INT8 graph can be made
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class SinkError(PoseError):
 
 class ExportError(PoseError):
     """A network, checkpoint or preset that cannot become a bundle."""
+
+
+class CalibrationError(PoseError):
+    """Pictures, ranges or a plan from which no INT8 graph can be made."""

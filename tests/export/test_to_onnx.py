@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pose_calibration.graph_stats import count, load_onnx
 from pose_export import networks
-from pose_export.graph_stats import count, load_onnx
 from pose_export.networks.higherhrnet import HigherHRNet
 from pose_export.to_onnx import compare, export_onnx
 from pose_runtime.errors import ExportError

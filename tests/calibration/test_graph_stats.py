@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from pose_export.graph_stats import GraphStats, count, load_onnx
+from pose_calibration.graph_stats import GraphStats, count, load_onnx
 from pose_runtime.errors import ExportError
 from shared import shared
 
