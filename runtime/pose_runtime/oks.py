@@ -23,8 +23,14 @@ def _sigmas(sigmas: ArrayLike, joints: int) -> Float64Array:
     return array
 
 
-def _similarities(a: AnyArray, b: AnyArray, area: AnyArray, sigmas: Float64Array) -> Float64Array:
-    """float64 (N, M, K): of every keypoint of a (N, K, >= 2) and b (M, K, >= 2), with area (N, M); NaN stays NaN."""
+def similarities(a: AnyArray, b: AnyArray, area: AnyArray, sigmas: Float64Array) -> Float64Array:
+    """OKS of single keypoints, float64 (N, M, K); NaN stays NaN.
+
+    Args:
+        a, b: (N, K, >= 2) and (M, K, >= 2) x, y, pixels.
+        area: pixels², broadcast to (N, M).
+        sigmas: (K,).
+    """
     between = a[:, None, :, :2].astype(np.float64) - b[None, :, :, :2].astype(np.float64)
     distance2 = np.square(between).sum(axis=-1)
     with np.errstate(over="ignore"):  # a tiny area gives infinity, and that similarity 0
@@ -49,7 +55,7 @@ def detection_oks(
     points, area = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
     if points.ndim != 3 or points.shape[2] != 3 or area.shape != points.shape[:1]:
         raise PoseError(f"OKS: got keypoints {points.shape} and areas {area.shape}, wanted (N, K, 3) and (N,)")
-    similar = _similarities(points, points, (area[:, None] + area) / 2, _sigmas(sigmas, points.shape[1]))
+    similar = similarities(points, points, (area[:, None] + area) / 2, _sigmas(sigmas, points.shape[1]))
     counts = np.ones(similar.shape, bool) if min_score is None else (points[None, :, :, 2] > min_score) & (similar >= 0)
     number = counts.sum(axis=-1)
     total = np.where(counts, similar, 0).sum(axis=-1)
@@ -115,33 +121,47 @@ def pose_oks(truth: Poses, found: Poses) -> float:
     Raises:
         PoseError: different skeletons, or one without sigmas.
     """
+    people = max(len(truth), len(found))
+    oks = pairwise_oks(truth, found)
+    return sum(float(oks[pair]) for pair in greedy_pairs(oks)) / people if people else 1.0
+
+
+def pairwise_oks(truth: Poses, found: Poses) -> Float64Array:
+    """OKS of everybody in `truth` with everybody in `found`, float64 (N, M); areas and missing keypoints as there.
+
+    Raises:
+        PoseError: different skeletons, or one without sigmas.
+    """
     if truth.skeleton.names != found.skeleton.names:
         raise PoseError(f"OKS: got skeletons {truth.skeleton.name!r} and {found.skeleton.name!r}, wanted the same one")
     sigmas = _sigmas(truth.skeleton.sigmas, len(truth.skeleton.names))
-    people = max(len(truth), len(found))
-    if people == 0:
-        return 1.0
-    here, there = _present(truth.keypoints), _present(found.keypoints)
-    area = _extent(truth.keypoints, here)
-    similar = _similarities(truth.keypoints, found.keypoints, area[:, None], sigmas)
+    here, there = present(truth.keypoints), present(found.keypoints)
+    area = extent(truth.keypoints, here)
+    similar = similarities(truth.keypoints, found.keypoints, area[:, None], sigmas)
     both, either = here[:, None] & there, here[:, None] | there
-    pairs = np.where(both, similar, 0).sum(axis=-1) / np.maximum(either.sum(axis=-1), 1)
-    total = 0.0
-    for _ in range(min(pairs.shape)):
-        i, j = np.unravel_index(np.argmax(pairs), pairs.shape)
-        total += float(pairs[i, j])
-        pairs[i, :] = pairs[:, j] = -1
-    return total / people
+    return np.asarray(np.where(both, similar, 0).sum(axis=-1) / np.maximum(either.sum(axis=-1), 1))
 
 
-def _present(keypoints: AnyArray) -> AnyArray:
-    """bool (N, K)."""
+def greedy_pairs(oks: Float64Array, min_oks: float = 0.0) -> list[tuple[int, int]]:
+    """Rows and columns of `oks` (N, M) matched one to one, the highest first, as long as they reach `min_oks`."""
+    left, pairs = oks.copy(), []
+    for _ in range(min(left.shape)):
+        i, j = (int(n) for n in np.unravel_index(np.argmax(left), left.shape))
+        if left[i, j] < min_oks:
+            break
+        pairs.append((i, j))
+        left[i, :] = left[:, j] = -1
+    return pairs
+
+
+def present(keypoints: AnyArray) -> AnyArray:
+    """Which keypoints (N, K, 3) are there: bool (N, K)."""
     return np.asarray((keypoints[..., 2] > 0) & np.isfinite(keypoints[..., :2]).all(axis=-1))
 
 
-def _extent(keypoints: AnyArray, present: AnyArray) -> Float64Array:
-    """float64 (N,): area of the box around the present keypoints, pixels²; each side at least one pixel."""
+def extent(keypoints: AnyArray, there: AnyArray) -> Float64Array:
+    """float64 (N,): area of the box around the keypoints that are `there` (N, K), pixels²; each side at least 1."""
     xy = keypoints[..., :2].astype(np.float64)
-    low = np.where(present[..., None], xy, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(present[..., None], xy, -np.inf).max(axis=1, initial=-np.inf)
+    low = np.where(there[..., None], xy, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(there[..., None], xy, -np.inf).max(axis=1, initial=-np.inf)
     return np.asarray(np.maximum(high - low, 1).prod(axis=-1))

@@ -1,0 +1,81 @@
+"""Annotations where there are none: FP32 poses with the error that networks have against annotators.
+
+With the FP32 poses themselves as ground truth FP32 would have AP 100, and every pixel of shift would cost AP that it
+does not cost against real annotations, of which FP32 is already some way off. So every keypoint of the ground truth is
+moved at random, by as much as good networks are off: points lost against this truth are points as COCO counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pose_calibration.accuracy import PERSON
+from pose_calibration.drop_score import DropScore
+from pose_runtime.arrays import Float64Array
+from pose_runtime.oks import extent, present
+from pose_runtime.poses import Poses
+from pose_runtime.skeletons import SKELETONS, convert
+
+
+def stand_in_truth(
+    frames: Sequence[Poses],
+    sizes_wh: Sequence[tuple[int, int]],
+    *,
+    seed: int,
+    drop_score: DropScore | None = None,
+    spread: float = 0.5,
+) -> dict[str, Any]:
+    """COCO-17 keypoint annotations made of poses; the image ids are the positions, from 0.
+
+    Every keypoint moves by Gaussian noise of standard deviation spread · s · k along x and along y: s² the area of the
+    box around the person's keypoints, k = 2 sigma of the joint. Its expected OKS is then 1 / (1 + spread²).
+
+    Args:
+        frames: FP32 poses of each image, of any skeleton that shares joints with COCO-17.
+        sizes_wh: width, height of each image in pixels.
+        seed: of the noise; an image's depends on the seed and its position alone.
+        drop_score: people below 1.2 times it are marked as crowd: they stay where FP32 has them, and neither finding
+            nor missing them counts. None: all count.
+        spread: of the noise.
+
+    Raises:
+        PoseError: the skeleton shares no joint with COCO-17.
+    """
+    annotations: list[dict[str, Any]] = []
+    for index, poses in enumerate(frames):
+        generator = np.random.default_rng([seed, index])
+        keypoints = convert(poses.keypoints, poses.skeleton, SKELETONS["coco17"]).astype(np.float64)
+        there = present(keypoints)
+        area = extent(keypoints, there)
+        sure = np.ones(len(poses), bool) if drop_score is None else drop_score.sure(poses)
+        sigmas = np.array(SKELETONS["coco17"].sigmas)
+        step = spread * np.sqrt(area)[:, None] * 2 * sigmas
+        moved = keypoints[..., :2] + generator.standard_normal((*step.shape, 2)) * (step * sure[:, None])[..., None]
+        for points, visible, size, counts in zip(moved, there, area, sure, strict=True):
+            if visible.any():
+                annotations.append(_annotation(len(annotations) + 1, index, points, visible, float(size), bool(counts)))
+    return {
+        "images": [{"id": i, "width": int(w), "height": int(h)} for i, (w, h) in enumerate(sizes_wh)],
+        "annotations": annotations,
+        "categories": [{"id": PERSON, "name": "person"}],
+    }
+
+
+def _annotation(
+    number: int, image: int, points: Float64Array, visible: Any, area: float, counts: bool
+) -> dict[str, Any]:
+    low, high = points[visible].min(axis=0), points[visible].max(axis=0)
+    flat = np.where(visible[:, None], np.column_stack([points, np.full(len(points), 2.0)]), 0.0)
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": PERSON,
+        "keypoints": [float(v) for v in flat.reshape(-1)],
+        "num_keypoints": int(visible.sum()),
+        "area": area,
+        "bbox": [float(v) for v in (*low, *(high - low))],
+        "iscrowd": int(not counts),
+    }
