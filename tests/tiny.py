@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,13 @@ def make_graph(of: manifest.Manifest, dtype: int = TensorProto.FLOAT) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def write(folder: Path, **options: Any) -> Bundle:
+def write(folder: Path, roles: Sequence[manifest.GraphRole] = ("reference",), **options: Any) -> Bundle:
+    """A bundle with a graph of each role, all of the same function."""
     of = make_manifest(**options)
+    graphs = {role: msgspec.structs.replace(of.graphs["reference"], file=f"{role}.onnx") for role in roles}
     png = cv2.imencode(".png", frame((20, 20), None, None))[1].tobytes()
-    return write_bundle(folder, of, {"reference.onnx": make_graph(of), "check/0.png": png})
+    files = {**{f"{role}.onnx": make_graph(of) for role in roles}, "check/0.png": png}
+    return write_bundle(folder, replaced(of, graphs=graphs), files)
 
 
 def fake_engine(of: manifest.Manifest, function: Callable[..., Any]) -> FakeEngine:

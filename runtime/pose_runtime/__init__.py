@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pose_runtime import decode
     from pose_runtime.bundle import Bundle, load_bundle
+    from pose_runtime.choose import Choice
     from pose_runtime.errors import (
         BundleError,
         DecodeError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bundle",
     "BundleError",
+    "Choice",
     "DecodeError",
     "EngineError",
     "Frame",
@@ -58,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "bundle": ("Bundle", "load_bundle"),
+    "choose": ("Choice",),
     "errors": ("BundleError", "DecodeError", "EngineError", "FrameError", "PoseError", "SinkError", "SourceError"),
     "frame": ("Frame",),
     "networks": ("bundled",),

@@ -13,7 +13,7 @@ from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SourceError
 from pose_runtime.frame import Frame
-from pose_runtime.pipeline import Pipeline
+from pose_runtime.pipeline import Pipeline, Timings
 from pose_runtime.sources import open_source
 
 MAX_FRAMES = 16
@@ -23,10 +23,8 @@ _WARM_UP = 3
 
 
 class Medians(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds per frame: medians over `runs` calls, each stage by itself."""
+    """Milliseconds per frame, each stage by itself."""
 
-    runs: int
-    frames: int
     pre_ms: float
     network_ms: float
     decode_ms: float
@@ -46,16 +44,22 @@ def frames_of(bundle: Bundle, source: str | Path | None) -> list[Frame | ByteArr
     return frames
 
 
-def measure(pipeline: Pipeline, frames: Sequence[Frame | ByteArray], runs: int) -> Medians:
-    """Run the frames in turn, one at a time, after a warm-up."""
-    timings = []
+def measure(pipelines: Sequence[Pipeline], frames: Sequence[Frame | ByteArray], runs: int) -> list[Medians]:
+    """Run the frames in turn, one at a time, after a warm-up: each through all pipelines before the next.
+
+    So whatever else slows the machine down hits all pipelines alike, and their ratios hold.
+    """
+    timings: list[list[Timings]] = [[] for _ in pipelines]
     for run in range(-_WARM_UP, runs):
-        pipeline(frames[run % len(frames)])
-        if run >= 0:
-            timings.append(pipeline.timings)
+        for pipeline, of_pipeline in zip(pipelines, timings, strict=True):
+            pipeline(frames[run % len(frames)])
+            if run >= 0:
+                of_pipeline.append(pipeline.timings)
+    return [_medians(of_pipeline) for of_pipeline in timings]
+
+
+def _medians(timings: Sequence[Timings]) -> Medians:
     return Medians(
-        runs=runs,
-        frames=len(frames),
         pre_ms=1e3 * median(t.pre_s for t in timings),
         network_ms=1e3 * median(t.network_s for t in timings),
         decode_ms=1e3 * median(t.decode_s for t in timings),

@@ -13,6 +13,8 @@ import numpy as np
 
 from pose_runtime.arrays import AnyArray, ByteArray
 from pose_runtime.bundle import Bundle
+from pose_runtime.choose import CPU_ROLES, ENGINE, NO_INT8_DOT
+from pose_runtime.cpu_features import has_int8_dot
 from pose_runtime.engines import open_engine
 from pose_runtime.errors import BundleError, EngineError
 from pose_runtime.manifest import CheckFrame, GraphRole, HeadStatistics, Manifest
@@ -23,7 +25,7 @@ from pose_runtime.poses import Poses
 MAX_CHECK_SIDE = 2048
 """Longest side of a check frame, in pixels: a few bytes of PNG could unpack into gigabytes."""
 
-ROLES: dict[str, tuple[GraphRole, ...]] = {"onnxruntime": ("reference", "cpu_int8")}
+ROLES: dict[str, tuple[GraphRole, ...]] = {ENGINE: CPU_ROLES}
 """Engine -> the graphs that are made for it."""
 
 
@@ -66,7 +68,7 @@ class GraphCheck:
 
 
 def check_bundle(bundle: Bundle, *, engine: str | None = None, threads: int | None = None) -> list[GraphCheck]:
-    """Run the check frames through every graph of the bundle that an engine here runs.
+    """Run the check frames through every graph of the bundle that an engine here runs (see `why_skipped`).
 
     Args:
         bundle: loaded.
@@ -83,11 +85,18 @@ def check_bundle(bundle: Bundle, *, engine: str | None = None, threads: int | No
     checks = []
     for name in ROLES if engine is None else (engine,):
         for role in ROLES[name]:
-            if role in bundle.manifest.graphs:
+            if role in bundle.manifest.graphs and why_skipped(role) is None:
                 opened = open_engine(name, bundle.graph_bytes(role), threads=threads)
                 with opened, Pipeline(bundle.manifest, opened) as pipeline:
                     checks.append(_check_graph(bundle.manifest, pipeline, role, name, images))
     return checks
+
+
+def why_skipped(role: GraphRole) -> str | None:
+    """What keeps a graph that an engine here runs from its results, None where nothing does."""
+    if role == "cpu_int8" and not has_int8_dot():
+        return f"{NO_INT8_DOT}, its results would be others"
+    return None
 
 
 def _check_graph(

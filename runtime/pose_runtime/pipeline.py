@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,15 @@ from numpy.typing import ArrayLike
 from pose_runtime import geometry
 from pose_runtime.arrays import AnyArray, ByteArray, FloatArray
 from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.choose import Choice, open_chosen
 from pose_runtime.decode import Decoded
-from pose_runtime.engines import Engine, TensorSpec, check_device, open_engine
-from pose_runtime.errors import BundleError, EngineError, FrameError
+from pose_runtime.engines import Engine, check_device
+from pose_runtime.errors import EngineError, FrameError
+from pose_runtime.fit import check_fit
 from pose_runtime.frame import Frame
 from pose_runtime.geometry import Box, Crop, Geometry
-from pose_runtime.manifest import Manifest
+from pose_runtime.input_buffer import InputBuffer
+from pose_runtime.manifest import GraphRole, Manifest
 from pose_runtime.networks import DEFAULT
 from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
@@ -29,7 +31,6 @@ Image = ByteArray | Frame
 """uint8 (H, W, 3) in B, G, R order, uint8 (H, W) in grey, or a Frame."""
 
 _MAX_BATCH = 8  # frames or boxes per run of a network that takes any number: more gains nothing and costs memory
-_MAX_VALUES = 1 << 30  # of one network input: a manifest's batch and size could ask for more than there is memory
 _MAX_PLANS = 64  # source sizes remembered
 
 _Pipeline = TypeVar("_Pipeline", bound="Pipeline")
@@ -65,8 +66,10 @@ class Pipeline:
     Args:
         manifest: how frames become inputs and outputs become people.
         engine: the network; the pipeline closes it.
+        choice: which graph of a bundle the engine runs, and why.
 
     Attributes:
+        choice: what was given; `open_pipeline` gives it.
         timings: of the last call.
         outputs: the network's outputs in its last run, by tensor name, with the batch first. They belong to the
             engine and hold until the next call; copy to keep.
@@ -75,14 +78,15 @@ class Pipeline:
         BundleError: the network has not the tensors that the manifest names.
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        _check_fit(manifest, engine)
+    def __init__(self, manifest: Manifest, engine: Engine, choice: Choice | None = None) -> None:
+        check_fit(manifest, engine)
         self.manifest = manifest
         self.engine = engine
+        self.choice = choice
         self.timings = Timings()
         self.outputs: Mapping[str, AnyArray] = {}
         self._plans: dict[tuple[int, int], Geometry] = {}
-        self._inputs = _InputBuffer(engine.inputs[0], 1 if manifest.input.colour == "gray" else 3)
+        self._inputs = InputBuffer(engine, manifest.input)
 
     @overload
     def __call__(self, frames: Image, *, boxes: ArrayLike | None = None) -> Poses: ...
@@ -207,30 +211,12 @@ class Pipeline:
         return Poses(np.concatenate(keypoints), np.concatenate(scores), skeleton)
 
 
-class _InputBuffer:
-    """Memory for the network's input, grown to the largest case and kept; the same shape gives the same array again."""
-
-    def __init__(self, spec: TensorSpec, channels: int) -> None:
-        self._channels = channels
-        self._memory: AnyArray = np.zeros(0, spec.dtype)
-        self._views: dict[tuple[int, ...], AnyArray] = {}
-
-    def view(self, batch: int, size_wh: tuple[int, int]) -> AnyArray:
-        """(batch, channels, H, W) in the network's dtype, to be filled; finite values from the start."""
-        shape = (batch, self._channels, size_wh[1], size_wh[0])
-        if shape not in self._views:
-            count = math.prod(shape)
-            if count > _MAX_VALUES:
-                raise FrameError(f"network input: got {shape}, wanted at most {_MAX_VALUES} values; export it smaller")
-            if count > self._memory.size or len(self._views) >= _MAX_PLANS:
-                self._memory = np.zeros(max(count, self._memory.size), self._memory.dtype)
-                self._views.clear()
-            self._views[shape] = self._memory[:count].reshape(shape)
-        return self._views[shape]
-
-
 def open_pipeline(
-    bundle: Bundle | str | os.PathLike[str] = DEFAULT, device: str = "auto", *, threads: int | None = None
+    bundle: Bundle | str | os.PathLike[str] = DEFAULT,
+    device: str = "auto",
+    *,
+    threads: int | None = None,
+    graph: GraphRole | None = None,
 ) -> Pipeline:
     """A bundle, ready for frames.
 
@@ -238,17 +224,20 @@ def open_pipeline(
         bundle: a loaded bundle, the path of one, or the name of a network that comes with jetpose (see `bundled`).
         device: `auto` or `cpu`; this version runs on the CPU, so `cuda:N` is refused.
         threads: processor threads of the network; None for one per physical core.
+        graph: the bundle's graph to run. None runs `cpu_int8` where the bundle has it, the CPU has VNNI or Arm dot
+            product and a trial of a fraction of a second shows it faster, else `reference`; `Pipeline.choice` says
+            which and why.
 
     Raises:
-        BundleError: the bundle is damaged, or its manifest and its graph do not fit.
+        BundleError: the bundle is damaged or lacks that graph, or its manifest and its graph do not fit.
         EngineError: the device, or no engine is installed, or it cannot load the graph.
     """
     check_device(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
-    engine = open_engine("onnxruntime", bundle.graph_bytes("reference"), device=device, threads=threads)
+    engine, choice = open_chosen(bundle, graph, device=device, threads=threads)
     try:
-        return Pipeline(bundle.manifest, engine)
+        return Pipeline(bundle.manifest, engine, choice)
     except BaseException:
         engine.close()
         raise
@@ -283,27 +272,3 @@ def _chunks(jobs: Sequence[_Job], size: int) -> list[list[_Job]]:
         else:
             chunks.append([job])
     return chunks
-
-
-def _check_fit(manifest: Manifest, engine: Engine) -> None:
-    """The graph must have what the manifest names."""
-    wanted = manifest.input
-    names = [spec.name for spec in engine.inputs]
-    if names != [wanted.tensor]:
-        raise BundleError(f"graph: got inputs {names}, the manifest wants only {wanted.tensor!r}")
-    given = engine.inputs[0]
-    width, height = (size or 64 for size in wanted.size_wh)
-    shape = (wanted.batch or 1, 1 if wanted.colour == "gray" else 3, height, width)
-    if given.dtype not in (np.float32, np.float16) or not given.takes(shape):
-        raise BundleError(f"graph: input {given.name!r} is {given}, the manifest wants floats {shape}")
-    if wanted.batch == 0 and given.shape[0] is not None:
-        raise BundleError(f"graph: input {given.name!r} is {given}, the manifest wants any batch size")
-    outputs = {spec.name: spec for spec in engine.outputs}
-    for output in manifest.outputs:
-        spec = outputs.get(output.tensor)
-        if spec is None:
-            raise BundleError(f"graph: got outputs {sorted(outputs)}, the manifest wants {output.tensor!r}")
-        channels = spec.shape[1] if len(spec.shape) > 1 else 0
-        if channels is not None and output.channels[1] > channels:
-            wanted_channels = f"{output.channels[0]} to {output.channels[1]}"
-            raise BundleError(f"graph: output {spec.name!r} is {spec}, the manifest wants channels {wanted_channels}")

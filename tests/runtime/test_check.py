@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 import toy
+from pose_runtime import cpu_features
 from pose_runtime.bundle import Bundle, write_bundle
 from pose_runtime.check import check_bundle, head_statistics, read_frame, record_frame, recorded_poses
 from pose_runtime.cli import check
@@ -19,6 +20,16 @@ from pose_runtime.errors import BundleError, EngineError
 from pose_runtime.manifest import Check, Manifest
 from pose_runtime.pipeline import Pipeline
 from tiny_onnx import heatmap_net
+
+
+@pytest.fixture(autouse=True)
+def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CPU with VNNI, whatever this one is."""
+    path = tmp_path / "cpuinfo"
+    path.write_text("flags : fpu avx512_vnni\n")
+    monkeypatch.setattr(cpu_features, "CPUINFO", path)
+    return path
+
 
 IMAGES = [np.random.default_rng(i).integers(0, 255, (40, 60, 3), np.uint8) for i in range(3)]
 
@@ -78,6 +89,20 @@ def test_a_graph_that_computes_something_else_fails(
     assert "reference on onnxruntime: passed" in out
     assert "cpu_int8 on onnxruntime: FAILED" in out
     assert "BELOW" in out
+
+
+def test_int8_is_skipped_where_its_results_would_be_others(
+    tmp_path: Path, cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpuinfo.write_text("flags : fpu avx2\n")
+    bundle = proven_bundle(tmp_path / "a.pose", others={"cpu_int8": heatmap_net(), "tensorrt": heatmap_net()})
+    assert [graph.role for graph in check_bundle(bundle)] == ["reference"]
+    assert run(monkeypatch, bundle.path) == 0
+    *_, passed, skipped = capsys.readouterr().out.splitlines()
+    assert passed.startswith("reference on onnxruntime: passed")
+    assert skipped == "cpu_int8: skipped, this CPU has neither VNNI nor Arm dot product, its results would be others"
+    assert run(monkeypatch, proven_bundle(tmp_path / "b.pose").path) == 0
+    assert "skipped" not in capsys.readouterr().out
 
 
 def test_recorded_poses_come_back(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import toy
+from pose_runtime.bundle import write_bundle
 from pose_runtime.cli import info
+from pose_runtime.manifest import Manifest
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
@@ -31,6 +34,33 @@ def test_says_what_is_in_a_bundle(
         bundle.digest, bundle.manifest.files["reference.onnx"],
     ):  # fmt: skip
         assert words in out
+
+
+def test_says_what_each_graph_is_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = toy.manifest_dict()
+    tree["graphs"]["cpu_int8"] = {
+        "file": "cpu_int8.onnx",
+        "precision": "int8",
+        "int8_mac_share": 0.825,
+        "calibration": "mse, 64 photos",
+        "accuracy": [
+            {"executor": "onnxruntime", "data": "100 photos", "metric": "AP", "reference": 61.5, "value": 61.25},
+            {"executor": "onnxruntime", "data": "scenes", "metric": "AR", "reference": 50.0, "value": 51},
+        ],
+    }
+    bundle = write_bundle(
+        tmp_path / "toy.pose", msgspec.convert(tree, Manifest), {**toy.FILES, "cpu_int8.onnx": b"no real graph"}
+    )
+    assert run(monkeypatch, str(bundle.path)) == 0
+    rows = [line.split("  ", 1) for line in capsys.readouterr().out.splitlines()]
+    assert [(name, value.strip()) for name, value in rows if "cpu_int8" in name and "SHA" not in value] == [
+        ("graph cpu_int8", "cpu_int8.onnx: int8, INT8 share of the MACs 82.5 %"),
+        ("calibration cpu_int8", "mse, 64 photos"),
+        ("accuracy cpu_int8", "AP: FP32 61.50, cpu_int8 61.25, loss 0.25 (onnxruntime, on 100 photos)"),
+        ("accuracy cpu_int8", "AR: FP32 50.00, cpu_int8 51.00, loss -1.00 (onnxruntime, on scenes)"),
+    ]
 
 
 def test_json_is_the_manifest(

@@ -277,12 +277,59 @@ def test_bench(work: Path) -> None:
     result = json.loads(done.stdout)
     assert result["network"] == "tiny"
     assert (result["runs"], result["frames"]) == (3, 3)
-    assert 0 < result["pre_ms"] < result["total_ms"]
+    assert list(result["graphs"]) == ["reference"]
+    assert 0 < result["graphs"]["reference"]["pre_ms"] < result["graphs"]["reference"]["total_ms"]
     (empty := work / "empty").mkdir()
     done = command("bench", work / "tiny.pose", "--source", empty)
     empty.rmdir()
     assert (done.returncode, done.stdout) == (1, "")
     assert "no images" in done.stderr
+
+
+# ---- several graphs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three(work: Path) -> Path:
+    """A bundle with a graph of every role."""
+    tiny.write(work / "three.pose", ("reference", "tensorrt", "cpu_int8"))
+    return work / "three.pose"
+
+
+def test_which_graph_runs_and_why(work: Path, three: Path) -> None:
+    options = ("--bundle", three, "--source", work / "in", "--json", "-")
+    done = command("run", *options)
+    assert done.returncode == 0
+    first, *rest = done.stderr.splitlines()
+    assert re.match(r"graph (reference|cpu_int8): (this CPU has|cpu_int8 is|[\d.]+ x as fast as)", first)
+    assert rest[0].startswith("3 frames, 2 people, ")
+    for role in ("reference", "tensorrt", "cpu_int8"):
+        asked = command("run", *options, "--graph", role)
+        assert asked.stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
+        assert asked.stderr.startswith(f"graph {role}: asked for")
+
+
+@pytest.mark.parametrize("name", ["run", "bench"])
+def test_a_graph_that_is_not_there(work: Path, name: str) -> None:
+    options = ("--bundle", work / "tiny.pose", "--source", work / "in") if name == "run" else (work / "tiny.pose",)
+    done = command(name, *options, "--graph", "cpu_int8")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"pose-{name}: {work / 'tiny.pose'}: has no graph cpu_int8, only reference\n"
+    done = command(name, *options, "--graph", "fp64")
+    assert done.returncode == 2
+    assert "cpu_int8" in done.stderr  # what there is
+
+
+def test_bench_compares_graphs(three: Path) -> None:
+    done = command("bench", three, "--runs", "3", "--threads", "1")
+    head, *_, ratio, speed = done.stdout.splitlines()
+    assert head.split() == ["stage", "reference", "ms", "share", "cpu_int8", "ms", "share"]
+    assert re.fullmatch(r"cpu_int8: network [\d.]+ x, total [\d.]+ x as fast as reference", ratio)
+    assert re.fullmatch(r"[\d.]+ \(reference\), [\d.]+ \(cpu_int8\) frames/s over 3 runs", speed)
+    for role, timed in (("tensorrt", ["reference", "tensorrt"]), ("reference", ["reference"])):
+        result = json.loads(command("bench", three, "--runs", "2", "--json", "--graph", role).stdout)
+        assert list(result["graphs"]) == timed
+        assert all(times["total_ms"] > 0 for times in result["graphs"].values())
 
 
 # ---- inside one process ------------------------------------------------------------------------------------------

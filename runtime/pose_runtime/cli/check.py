@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pose_runtime.bundle import load_bundle
-from pose_runtime.check import ROLES, GraphCheck, check_bundle
+from pose_runtime.check import ROLES, GraphCheck, check_bundle, why_skipped
 from pose_runtime.cli._common import BundleArgument, Version, new_app, run_app
 
 app = new_app()
@@ -25,10 +25,15 @@ def check(
 
     OKS is the similarity (0 to 1) to the poses that the FP32 network gave when the bundle was written. `heads` is the
     largest difference of the outputs' mean, deviation, minimum and maximum, as a share of the output's range.
+    `cpu_int8` is skipped on a CPU without VNNI or Arm dot product, where it is not used.
     """
-    checks = check_bundle(load_bundle(bundle), engine=engine)
+    loaded = load_bundle(bundle)
+    checks = check_bundle(loaded, engine=engine)
     for graph in checks:
         _print(graph)
+    for role in loaded.manifest.graphs:
+        if reason := why_skipped(role):
+            print(f"{role}: skipped, {reason}")
     if not all(graph.passed for graph in checks):
         raise typer.Exit(1)
 

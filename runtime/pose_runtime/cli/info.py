@@ -67,10 +67,7 @@ def rows(bundle: Bundle) -> Iterator[Row]:
     yield "keypoints", " ".join(skeleton.names)
     yield "decoder", _fields(manifest.decoder)
     for role, graph in manifest.graphs.items():
-        yield f"graph {role}", _graph(graph)
-        for accuracy in graph.accuracy:
-            value = f"{accuracy.metric} {accuracy.value:g} (FP32 {accuracy.reference:g})"
-            yield f"accuracy {role}", f"{value} on {accuracy.data}, {accuracy.executor}"
+        yield from _graph_rows(role, graph)
     people = sum(len(frame.scores) for frame in manifest.check.frames)
     frames = len(manifest.check.frames)
     yield "check", f"{frames} frames with {people} people, OKS at least {manifest.check.min_oks:g}"
@@ -89,9 +86,13 @@ def _input_rows(manifest: Manifest) -> Iterator[Row]:
     yield "resize", _fields(network_input.resize)
 
 
-def _graph(graph: Graph) -> str:
-    calibration = f", calibration: {graph.calibration}" if graph.calibration else ""
-    return f"{graph.file}: {graph.precision}, INT8 share of the MACs {100 * graph.int8_mac_share:.1f} %{calibration}"
+def _graph_rows(role: str, graph: Graph) -> Iterator[Row]:
+    yield f"graph {role}", f"{graph.file}: {graph.precision}, INT8 share of the MACs {100 * graph.int8_mac_share:.1f} %"
+    if graph.calibration:
+        yield f"calibration {role}", graph.calibration
+    for one in graph.accuracy:
+        values = f"FP32 {one.reference:.2f}, {role} {one.value:.2f}, loss {one.reference - one.value:.2f}"
+        yield f"accuracy {role}", f"{one.metric}: {values} ({one.executor}, on {one.data})"
 
 
 def _fields(struct: Any) -> str:

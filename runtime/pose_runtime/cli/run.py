@@ -17,6 +17,7 @@ from pose_runtime.cli._common import Version, new_app, print_error, run_app
 from pose_runtime.cli._progress import StatusLines, bar, lines
 from pose_runtime.engines import check_device
 from pose_runtime.errors import SinkError
+from pose_runtime.manifest import GraphRole
 from pose_runtime.networks import DEFAULT
 from pose_runtime.pipeline import open_pipeline
 from pose_runtime.runner import run as run_pipeline
@@ -75,6 +76,10 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,
+    graph: Annotated[
+        GraphRole | None,
+        typer.Option(help="Graph to run.  [default: cpu_int8 where it is faster, else reference]"),
+    ] = None,
     min_score: Annotated[float, typer.Option(help="Leave out people with a lower score.", metavar="S")] = 0.0,
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -94,7 +99,9 @@ def run(
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))
         _check_files(wanted, opened)
-        pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads))
+        pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads, graph=graph))
+        if len(loaded.manifest.graphs) > 1:
+            print(f"graph {pipeline.choice}", file=sys.stderr)
         sinks = [stack.enter_context(sink) for sink in _sinks(wanted, loaded, opened)]
         on_frame = stack.enter_context(bar(opened.count)) if sinks else StatusLines()
         summary = run_pipeline(pipeline, opened, sinks, min_score=min_score, on_frame=on_frame)
