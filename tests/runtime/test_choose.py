@@ -128,7 +128,7 @@ def test_other_graphs_are_not_touched(build: Build) -> None:
 @pytest.mark.parametrize(
     ("reference_s", "int8_s", "rounds"),
     [
-        (0.001, 0.001, 6),  # a warm-up and five
+        (0.001, 0.001, 6),
         (0.020, 0.010, 6),
         (0.040, 0.020, 3),
         (0.060, 0.041, 1),  # a second would be too much
@@ -142,20 +142,20 @@ def test_the_trial_is_short(build: Build, reference_s: float, int8_s: float, rou
     assert machine.now_s <= max(0.2, reference_s + int8_s) + 1e-9
 
 
-def test_the_first_run_does_not_count(build: Build) -> None:
+def test_a_busy_second_does_not_decide(build: Build) -> None:
     bundle, machine = build({"reference": SLOW, "cpu_int8": FAST})
     inside = machine.function
 
-    def first_is_slow(role: str) -> Callable[..., Any]:
+    def often_slow(role: str) -> Callable[..., Any]:
         run = inside(role)
 
         def infer(inputs: dict[str, np.ndarray]) -> Any:
-            machine.now_s += 0.04 if role not in machine.runs and role == "cpu_int8" else 0.0
+            machine.now_s += 0.02 if len(machine.runs) not in (4, 7) else 0.0  # one good run each
             return run(inputs)
 
         return infer
 
-    machine.function = first_is_slow  # type: ignore[method-assign]
+    machine.function = often_slow  # type: ignore[method-assign]
     assert chosen(bundle, machine) == Choice("cpu_int8", "2.5 x as fast as reference here")
 
 

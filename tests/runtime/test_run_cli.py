@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ import pytest
 import pose_runtime
 import tiny
 from pose_runtime import networks, runner
-from pose_runtime.cli import _progress
+from pose_runtime.cli import _progress, bench
 from pose_runtime.cli import run as cli
 from pose_runtime.cli._common import print_error
 from pose_runtime.errors import SourceError
@@ -296,38 +298,62 @@ def three(work: Path) -> Path:
     return work / "three.pose"
 
 
-def test_which_graph_runs_and_why(work: Path, three: Path) -> None:
+@dataclass
+class Done:
+    status: int
+    out: list[str]
+    err: list[str]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """A command inside this process."""
+
+    def run(module: ModuleType, *arguments: object) -> Done:
+        name = f"pose-{module.__name__.rpartition('.')[2]}"
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        out, err = capfd.readouterr()
+        return Done(int(ended.value.code or 0), out.splitlines(), err.splitlines())
+
+    return run
+
+
+def test_which_graph_runs_and_why(work: Path, three: Path, call: Callable[..., Done]) -> None:
     options = ("--bundle", three, "--source", work / "in", "--json", "-")
-    done = command("run", *options)
-    assert done.returncode == 0
-    first, *rest = done.stderr.splitlines()
-    assert re.match(r"graph (reference|cpu_int8): (this CPU has|cpu_int8 is|[\d.]+ x as fast as)", first)
-    assert rest[0].startswith("3 frames, 2 people, ")
+    done = call(cli, *options)
+    assert done.status == 0
+    assert re.match(r"graph (reference|cpu_int8): (this CPU has|cpu_int8 is|[\d.]+ x as fast as)", done.err[0])
+    assert done.err[1].startswith("3 frames, 2 people, ")
     for role in ("reference", "tensorrt", "cpu_int8"):
-        asked = command("run", *options, "--graph", role)
-        assert asked.stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
-        assert asked.stderr.startswith(f"graph {role}: asked for")
+        asked = call(cli, *options, "--graph", role)
+        assert json.loads(asked.out[0])["graph"] == role
+        assert asked.out[1:] == done.out[1:]
+        assert asked.err[0].startswith(f"graph {role}: asked for")
 
 
-@pytest.mark.parametrize("name", ["run", "bench"])
-def test_a_graph_that_is_not_there(work: Path, name: str) -> None:
-    options = ("--bundle", work / "tiny.pose", "--source", work / "in") if name == "run" else (work / "tiny.pose",)
-    done = command(name, *options, "--graph", "cpu_int8")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"pose-{name}: {work / 'tiny.pose'}: has no graph cpu_int8, only reference\n"
-    done = command(name, *options, "--graph", "fp64")
-    assert done.returncode == 2
-    assert "cpu_int8" in done.stderr  # what there is
+@pytest.mark.parametrize("module", [cli, bench])
+def test_a_graph_that_is_not_there(work: Path, call: Callable[..., Done], module: ModuleType) -> None:
+    bundle = work / "tiny.pose"
+    options = ("--bundle", bundle, "--source", work / "in") if module is cli else (bundle,)
+    done = call(module, *options, "--graph", "cpu_int8")
+    assert (done.status, done.out) == (1, [])
+    name = "run" if module is cli else "bench"
+    assert done.err == [f"pose-{name}: {bundle}: has no graph cpu_int8, only reference"]
+    done = call(module, *options, "--graph", "fp64")
+    assert done.status == 2
+    assert "cpu_int8" in "".join(done.err)  # what there is
 
 
-def test_bench_compares_graphs(three: Path) -> None:
-    done = command("bench", three, "--runs", "3", "--threads", "1")
-    head, *_, ratio, speed = done.stdout.splitlines()
+def test_bench_compares_graphs(three: Path, call: Callable[..., Done]) -> None:
+    done = call(bench, three, "--runs", "3", "--threads", "1")
+    head, *_, ratio, speed = done.out
     assert head.split() == ["stage", "reference", "ms", "share", "cpu_int8", "ms", "share"]
     assert re.fullmatch(r"cpu_int8: network [\d.]+ x, total [\d.]+ x as fast as reference", ratio)
     assert re.fullmatch(r"[\d.]+ \(reference\), [\d.]+ \(cpu_int8\) frames/s over 3 runs", speed)
     for role, timed in (("tensorrt", ["reference", "tensorrt"]), ("reference", ["reference"])):
-        result = json.loads(command("bench", three, "--runs", "2", "--json", "--graph", role).stdout)
+        result = json.loads(call(bench, three, "--runs", "2", "--json", "--graph", role).out[0])
         assert list(result["graphs"]) == timed
         assert all(times["total_ms"] > 0 for times in result["graphs"].values())
 

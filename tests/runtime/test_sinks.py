@@ -58,13 +58,13 @@ def names_in(folder: Path) -> list[str]:
 def test_json_lines(tmp_path: Path) -> None:
     bundle = tiny.write(tmp_path / "tiny.pose")
     path = tmp_path / "out.jsonl"
-    with JsonLines(path, bundle) as sink:
+    with JsonLines(path, bundle, "reference") as sink:
         sink.write(item(), ONE)
         assert len(path.read_text().splitlines()) == 2  # readable while it goes
         sink.write(item("v.mp4", 7, 0.28), people())
     header, first, second = map(json.loads, path.read_text().splitlines())
     assert header["bundle"] == bundle.digest
-    assert header["network"] == "tiny"
+    assert (header["network"], header["graph"]) == ("tiny", "reference")
     assert header["skeleton"] == {"names": ["left_dot", "right_dot", "nose"], "limbs": [[0, 2], [1, 2]]}
     assert isinstance(header["jetpose"], str)
     assert first == {
@@ -78,7 +78,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_json_lines_of_a_name_that_is_not_utf8(tmp_path: Path) -> None:
-    with JsonLines(tmp_path / "out.jsonl", tiny.write(tmp_path / "tiny.pose")) as sink:
+    with JsonLines(tmp_path / "out.jsonl", tiny.write(tmp_path / "tiny.pose"), "reference") as sink:
         sink.write(item("b\udcffd.jpg"), ONE)
     assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])["source"] == "b?d.jpg"
 
@@ -87,10 +87,10 @@ def test_json_lines_that_cannot_be_written(tmp_path: Path) -> None:
     bundle = tiny.write(tmp_path / "tiny.pose")
     for path in (tmp_path, tmp_path / "no" / "out.jsonl"):
         with pytest.raises(SinkError, match="cannot write"):
-            JsonLines(path, bundle)
+            JsonLines(path, bundle, "reference")
     if Path("/dev/full").exists():
         with pytest.raises(SinkError, match="No space"):
-            JsonLines(Path("/dev/full"), bundle)
+            JsonLines(Path("/dev/full"), bundle, "reference")
 
 
 # ---- drawing -----------------------------------------------------------------------------------------------------

@@ -102,7 +102,8 @@ def run(
         pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads, graph=graph))
         if len(loaded.manifest.graphs) > 1:
             print(f"graph {pipeline.choice}", file=sys.stderr)
-        sinks = [stack.enter_context(sink) for sink in _sinks(wanted, loaded, opened)]
+        role = pipeline.choice.role if pipeline.choice else None
+        sinks = [stack.enter_context(sink) for sink in _sinks(wanted, loaded, role, opened)]
         on_frame = stack.enter_context(bar(opened.count)) if sinks else StatusLines()
         summary = run_pipeline(pipeline, opened, sinks, min_score=min_score, on_frame=on_frame)
     print("\n".join(lines(summary)), file=sys.stderr)
@@ -123,7 +124,7 @@ def _check_files(wanted: _Wanted, source: Source) -> None:
             refuse_source_file(path, source)
 
 
-def _sinks(wanted: _Wanted, bundle: Bundle, source: Source) -> Iterator[Sink]:
+def _sinks(wanted: _Wanted, bundle: Bundle, graph: GraphRole | None, source: Source) -> Iterator[Sink]:
     """The sinks asked for, one by one, so that each is closed if the next cannot be opened."""
     if wanted.show:
         yield Window(hold=not source.is_video)
@@ -134,7 +135,7 @@ def _sinks(wanted: _Wanted, bundle: Bundle, source: Source) -> Iterator[Sink]:
     if wanted.sheet is not None:
         yield ContactSheet(wanted.sheet)
     if wanted.json is not None:
-        yield JsonLines(None if wanted.json == "-" else Path(wanted.json), bundle)
+        yield JsonLines(None if wanted.json == "-" else Path(wanted.json), bundle, graph)
 
 
 def _window_if_any(source: Source) -> Window | None:

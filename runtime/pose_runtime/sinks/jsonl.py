@@ -1,6 +1,7 @@
 """JSON Lines: a header, then one line per frame.
 
-    {"jetpose": version, "bundle": digest, "network": name, "skeleton": {"names": [...], "limbs": [[a, b], ...]}}
+    {"jetpose": version, "bundle": digest, "network": name, "graph": role,
+     "skeleton": {"names": [...], "limbs": [[a, b], ...]}}
     {"source": name, "frame": n, "time_s": t, "size_wh": [w, h], "people": [{"score": s, "keypoints": [...]}]}
 
 A keypoint is [x, y, score] or null (see `Poses.to_dict`). Lines are written in place and at once, not into a
@@ -18,6 +19,7 @@ import msgspec
 
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SinkError
+from pose_runtime.manifest import GraphRole
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
 from pose_runtime.sources import Item
@@ -36,12 +38,13 @@ class JsonLines(Sink):
     Args:
         path: of the file, None for standard output.
         bundle: that makes the results, for the header.
+        graph: of the bundle, likewise; null there if None. An INT8 graph's poses are not exactly the FP32 one's.
 
     Raises:
         SinkError: the file cannot be written.
     """
 
-    def __init__(self, path: Path | None, bundle: Bundle) -> None:
+    def __init__(self, path: Path | None, bundle: Bundle, graph: GraphRole | None = None) -> None:
         self._name = "standard output" if path is None else str(path)
         self._encoder = msgspec.json.Encoder()
         try:
@@ -54,6 +57,7 @@ class JsonLines(Sink):
             "jetpose": version(),
             "bundle": bundle.digest,
             "network": bundle.manifest.network.name,
+            "graph": graph,
             "skeleton": {"names": skeleton.names, "limbs": skeleton.limbs},
         }
         try:
