@@ -46,10 +46,9 @@ def signature(name: str, value: Any) -> str:
     except (TypeError, ValueError):
         return name
     annotations: dict[str, str] = {}
-    for owner in reversed(value.__mro__) if inspect.isclass(value) else (value,):
-        annotations |= {k: v for k, v in vars(owner).get("__annotations__", {}).items() if isinstance(v, str)}
-    if not inspect.isclass(value):
-        annotations = dict(value.__annotations__)
+    owners = (*reversed(value.__mro__), value.__init__) if inspect.isclass(value) else (value,)
+    for owner in owners:
+        annotations |= {k: v for k, v in getattr(owner, "__annotations__", {}).items() if isinstance(v, str)}
     parts: list[str] = []
     for parameter in found.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
