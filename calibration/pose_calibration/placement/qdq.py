@@ -1,0 +1,134 @@
+"""Write QuantizeLinear and DequantizeLinear nodes into a graph, as a placement says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto
+
+from pose_calibration.placement.graph import Draft, Graph, renamed
+from pose_calibration.placement.operators import channel_axis, operands
+from pose_calibration.placement.scales import FloatArray, Scale, quantised_weights, weight_scales
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """What is quantised, and who reads it so.
+
+    Attributes:
+        scales: tensor -> how its integers are read.
+        reads: node -> the tensors that it reads as integers; it reads all others as they are.
+        weighted: the nodes whose weights are int8.
+        results: tensors of which everyone, outside the graph too, sees only the quantised values.
+        integer_bias: biases are int32, as ONNX Runtime's kernels want them; else floating.
+        round_scales: weight scales -> the ones that are stored.
+    """
+
+    scales: dict[str, Scale]
+    reads: dict[str, frozenset[str]]
+    weighted: frozenset[str]
+    results: frozenset[str]
+    integer_bias: bool
+    round_scales: Callable[[FloatArray], FloatArray]
+
+
+def with_qdq(graph: Graph, placement: Placement) -> ModelProto:
+    """The graph with one pair of Q/DQ nodes behind each quantised tensor, and int8 weights behind DequantizeLinear."""
+    return _Writer(graph, placement).write()
+
+
+class _Writer:
+    def __init__(self, graph: Graph, placement: Placement) -> None:
+        self.graph = graph
+        self.placement = placement
+        self.draft = Draft(graph)
+        self.draft.constants.update(graph.constants)
+        self.values: dict[str, str] = {}  # quantised tensor -> its values after the pair
+        self.stored: dict[tuple[str, int | None, bytes], str] = {}
+
+    def write(self) -> ModelProto:
+        for tensor in self.graph.inputs:
+            self._pair(tensor, tensor)
+        for name, node in self.graph.nodes.items():
+            hidden = {out: self._hidden(out) for out in node.output if out}
+            self.draft.nodes.append(renamed(node, self._inputs(name, node), [hidden.get(o, "") for o in node.output]))
+            for output, made in hidden.items():
+                self._pair(output, made)
+        return self.draft.model()
+
+    def _hidden(self, tensor: str) -> str:
+        """Where a node's result goes: under another name if the graph gives away the values after the pair."""
+        taken = tensor in self.graph.outputs and tensor in self.placement.results
+        return self.draft.fresh(f"{tensor}/float") if taken else tensor
+
+    def _pair(self, tensor: str, made: str) -> None:
+        scale = self.placement.scales.get(tensor)
+        if scale is None:
+            return
+        kind = np.int8 if scale.symmetric else np.uint8
+        size = self.draft.constant(f"{tensor}/scale", np.asarray(scale.scale, np.float32))
+        zero = self.draft.constant(f"{tensor}/zero_point", np.asarray(scale.zero_point, kind))
+        whole = self.draft.node("QuantizeLinear", [made, size, zero], self.draft.fresh(f"{tensor}/q"))
+        name = tensor if made != tensor else self.draft.fresh(f"{tensor}/dq")
+        self.values[tensor] = self.draft.node("DequantizeLinear", [whole, size, zero], name)
+
+    def _inputs(self, name: str, node: NodeProto) -> list[str]:
+        reads = self.placement.reads.get(name, frozenset())
+        inputs = [
+            self.values[tensor] if tensor in reads or tensor in self.placement.results else tensor
+            for tensor in node.input
+        ]
+        if name in self.placement.weighted:
+            self._weights(node, inputs)
+        return inputs
+
+    def _weights(self, node: NodeProto, inputs: list[str]) -> None:
+        """Put int8 weights, and where they are wanted int32 biases, in the place of float ones."""
+        places = operands(self.graph, node)
+        assert places is not None
+        source, axis = node.input[places[1]], channel_axis(self.graph, node)
+        weights = self.graph.array(source)
+        scales = self.placement.round_scales(weight_scales(weights, axis))
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] in self.graph.constants else ""
+        if self.placement.integer_bias:
+            size = np.float32(self.placement.scales[node.input[places[0]]].scale)
+            values = self.graph.array(bias) if bias else np.zeros(1, np.float32)
+            scales = _floored(scales, values, size)
+            if bias:
+                inputs[2] = self._bias(bias, values, scales * size)
+        inputs[places[1]] = self._stored(source, weights, scales, axis)
+
+    def _stored(self, source: str, weights: FloatArray, scales: FloatArray, axis: int | None) -> str:
+        key = (source, axis, scales.tobytes())
+        if key not in self.stored:
+            whole = self.draft.constant(f"{source}/int8", quantised_weights(weights, scales, axis))
+            self.stored[key] = self._dequantised(source, whole, scales, np.zeros(scales.shape, np.int8), axis)
+        return self.stored[key]
+
+    def _bias(self, source: str, bias: FloatArray, scales: FloatArray) -> str:
+        whole = self.draft.constant(f"{source}/int32", np.rint(bias / scales).astype(np.int32))
+        return self._dequantised(source, whole, scales, np.zeros(scales.shape, np.int32), 0 if scales.ndim else None)
+
+    def _dequantised(
+        self,
+        source: str,
+        whole: str,
+        scales: FloatArray,
+        zeros: NDArray[np.signedinteger],
+        axis: int | None,
+    ) -> str:
+        size = self.draft.constant(f"{source}/scales", scales)
+        zero = self.draft.constant(f"{source}/zeros", zeros)
+        attributes = {} if axis is None else {"axis": axis}
+        return self.draft.node("DequantizeLinear", [whole, size, zero], self.draft.fresh(f"{source}/dq"), **attributes)
+
+
+def _floored(scales: FloatArray, bias: FloatArray, size: np.float32) -> FloatArray:
+    """Scales large enough for the bias to fit int32 in units of activation times weight; a dead channel gets 1."""
+    least = np.abs(bias) / (size * np.float32(2**30))
+    if scales.ndim == 0:
+        least = least.max(initial=0.0)
+    floored = np.maximum(scales, np.broadcast_to(least, scales.shape))
+    return np.asarray(np.where(floored < np.finfo(np.float32).tiny, 1, floored), np.float32)
