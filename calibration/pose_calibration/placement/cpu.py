@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto
 
+from pose_calibration.placement.aligned import aligned
 from pose_calibration.placement.graph import Graph, name_of
-from pose_calibration.placement.operators import data_of, moves, operands, result_of
+from pose_calibration.placement.operators import data_of, moves, operands, pads_zeros, result_of
 from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.qdq import Placement, with_qdq
 from pose_calibration.placement.scales import Ties, asymmetric
@@ -22,9 +23,11 @@ from pose_calibration.plan import Plan
 KERNELS = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
 """Integer kernels of ONNX Runtime beside those of weighted nodes, with a scale of their own for each tensor."""
 SAME_SCALE = frozenset(
-    ("DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+    ("DepthToSpace", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 )
 """Operators that ONNX Runtime runs on integers if the scale is the same before and after."""
+BARE = frozenset(("DepthToSpace", "Pad"))
+"""Those of them that it does not free from the DQ before and the Q behind, so that we do."""
 
 
 def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
@@ -42,6 +45,7 @@ def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
     """
     graph = Graph(prepared(model))
     graph, plan = subpixel(graph, plan, planned(graph, plan))
+    graph, plan = aligned(graph, plan, integer_weighted(graph, plan))
     return with_qdq(graph, placement(graph, plan))
 
 
@@ -64,7 +68,7 @@ def placement(graph: Graph, plan: Plan) -> Placement:
         reads=reads,
         weighted=chosen,
         results=results,
-        bare=frozenset(name for name in others if graph.nodes[name].op_type == "DepthToSpace" and name in results),
+        bare=frozenset(name for name in others if graph.nodes[name].op_type in BARE and name in results),
         integer_bias=True,
         round_scales=lambda scales: scales,
     )
@@ -89,6 +93,7 @@ def _between(graph: Graph, plan: Plan, chosen: frozenset[str]) -> set[str]:
     """
     kept = {name for name, node in graph.nodes.items() if _has_kernel(graph, plan, node)}
     fed = {activation_of(graph, name) for name in chosen}
+    fed |= {node.input[0] for tensor in fed if (node := graph.producer(tensor)) is not None and node.op_type == "Pad"}
     result = {name: result_of(graph, graph.nodes[name]) for name in chosen | kept}
     while True:
         integer = chosen | kept
@@ -106,7 +111,7 @@ def _between(graph: Graph, plan: Plan, chosen: frozenset[str]) -> set[str]:
 
 
 def _has_kernel(graph: Graph, plan: Plan, node: NodeProto) -> bool:
-    known = node.op_type in KERNELS or (node.op_type in SAME_SCALE and moves(node))
+    known = node.op_type in KERNELS or (node.op_type in SAME_SCALE and moves(node)) or pads_zeros(graph, node)
     return (
         known
         and node.domain in ("", "ai.onnx")

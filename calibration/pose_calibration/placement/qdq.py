@@ -62,6 +62,12 @@ class _Writer:
             self.draft.nodes.append(renamed(node, self._inputs(name, node), [hidden.get(o, "") for o in node.output]))
             for output, made in hidden.items():
                 self._pair(output, made)
+        return self._pruned()
+
+    def _pruned(self) -> ModelProto:
+        """The model without the DequantizeLinear nodes of tensors that only bare nodes read."""
+        read = {tensor for node in self.draft.nodes for tensor in node.input} | self.graph.outputs
+        self.draft.nodes = [n for n in self.draft.nodes if n.op_type != "DequantizeLinear" or n.output[0] in read]
         return self.draft.model()
 
     def _hidden(self, tensor: str) -> str:
@@ -70,10 +76,11 @@ class _Writer:
         return self.draft.fresh(f"{tensor}/float") if taken else tensor
 
     def _bare(self, name: str, node: NodeProto) -> None:
-        """A node that moves integers; their scale stays."""
+        """A node that moves integers, or adds some that mean 0; their scale stays."""
         source, size, zero = self.whole[node.input[0]]
+        others = [node.input[1], zero, *node.input[3:]] if node.op_type == "Pad" else node.input[1:]
         whole = self.draft.fresh(f"{name}/q")
-        self.draft.nodes.append(renamed(node, [source, *node.input[1:]], [whole]))
+        self.draft.nodes.append(renamed(node, [source, *others], [whole]))
         self._dequantise(name, whole, size, zero, name)
 
     def _pair(self, tensor: str, made: str) -> None:
