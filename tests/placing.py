@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -119,3 +120,11 @@ def small(
     model.graph.output.extend(inferred.graph.output)
     onnx.checker.check_model(model)
     return model
+
+
+def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The graph as ONNX Runtime runs it, before it is laid out for the machine's vector units."""
+    path = folder / "optimised.onnx"
+    level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    session(model, optimized_model_filepath=str(path), graph_optimization_level=level)
+    return onnx.load(path)
