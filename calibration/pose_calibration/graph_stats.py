@@ -17,6 +17,10 @@ MAX_BYTES = (2 << 30) - 1
 """Protobuf's own limit."""
 
 
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators whose multiply-accumulates are counted."""
+
+
 class GraphStats(Struct, frozen=True, kw_only=True):
     """Size and work of one graph.
 
@@ -67,9 +71,13 @@ def count(model: ModelProto, *, size_wh: tuple[int, int] | None = None) -> Graph
 
     Sub-graphs of If and Loop, of which pose networks have none, count as nothing.
     """
+    return GraphStats(parameters=_parameters(model), macs=sum(node_macs(model, size_wh=size_wh).values()))
+
+
+def node_macs(model: ModelProto, *, size_wh: tuple[int, int] | None = None) -> dict[str, int]:
+    """Multiply-accumulates of each weighted node by its first output's name; sizes as for `count`."""
     shapes = _shapes(model, size_wh)
-    macs = sum(_macs(node, shapes) for node in model.graph.node)
-    return GraphStats(parameters=_parameters(model), macs=macs)
+    return {node.output[0]: _macs(node, shapes) for node in model.graph.node if node.op_type in WEIGHTED}
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
