@@ -96,12 +96,13 @@ def open_pictures(path: Path, *, count: int = COUNT, seed: int = 0, images: Path
     if count < 1:
         raise CalibrationError(f"calibration pictures: got a count of {count}, wanted 1 at least")
     if is_coco(path):
-        files, name = read_coco(path, images), path.name
-        return _sampled(files, _SCENES_NAME if path == bundled_scenes()[0] else name, count, seed)
+        files = read_coco(path, images)
+        name = _SCENES_NAME if path == bundled_scenes()[0] else path.name
+        return _sampled(files, f"with people of {name}" if files[0].boxes else f"of {name}", count, seed)
     with open_source(path) as source:
         if source.is_video:
             return _from_video(source, path, count)
-        return _sampled([PictureFile(file, str(file)) for file in source.files], path.name, count, seed)
+        return _sampled([PictureFile(file, str(file)) for file in source.files], f"of {path.name}", count, seed)
 
 
 def useless(pictures: Pictures, people: Sequence[int]) -> tuple[str, ...]:
@@ -134,17 +135,18 @@ class _Sieve:
         except SourceError as error:
             self.left_out.append(str(error).replace(str(file.path), file.name))
             return False
-        if (image == image[:1, :1]).all():
+        if all((row == image[0, 0]).all() for row in image):
             self.left_out.append(f"{file.name}: is of one colour")
             return False
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
-        first = self._seen.setdefault(digest, file.name)
+        digest = hashlib.sha256(repr(image.shape).encode())
+        digest.update(np.ascontiguousarray(image).data)
+        first = self._seen.setdefault(digest.digest(), file.name)
         if first != file.name:
             self.left_out.append(f"{file.name}: is the same as {first}")
         return first == file.name
 
 
-def _sampled(files: Sequence[PictureFile], name: str, count: int, seed: int) -> Pictures:
+def _sampled(files: Sequence[PictureFile], whose: str, count: int, seed: int) -> Pictures:
     sieve, chosen = _Sieve(), list[int]()
     for number in np.random.default_rng(seed).permutation(len(files)).tolist():
         if len(chosen) == count:
@@ -152,19 +154,20 @@ def _sampled(files: Sequence[PictureFile], name: str, count: int, seed: int) -> 
         if sieve.takes(files[number]):
             chosen.append(number)
     if not chosen:
-        raise _none(name, sieve.left_out)
+        raise _none(whose, sieve.left_out)
     if len(files) == 1:
-        description = name
+        description = f"the picture {Path(files[0].name).name}"
     elif len(chosen) == len(files):
-        description = f"all {len(files)} pictures of {name}"
+        description = f"all {len(files)} pictures {whose}"
     else:
-        description = f"{len(chosen)} of {len(files)} pictures of {name}, seed {seed}"
+        description = f"{len(chosen)} of {len(files)} pictures {whose}, seed {seed}"
     return Pictures([files[number] for number in sorted(chosen)], description, sieve.left_out)
 
 
-def _none(name: str, left_out: Sequence[str]) -> CalibrationError:
-    reason = f": {left_out[0]}" if left_out else ""
-    return CalibrationError(f"{name}: none of {max(len(left_out), 1)} pictures can be used for calibration{reason}")
+def _none(whose: str, left_out: Sequence[str]) -> CalibrationError:
+    return CalibrationError(
+        f"calibration: none of {len(left_out)} pictures {whose} can be used: {'; '.join(left_out[:1])}; give others"
+    )
 
 
 # ---- video -----------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def _from_video(video: Source, path: Path, count: int) -> Pictures:
         files = [PictureFile(file, f"{path} frame {index}") for index, file in kept]
         chosen = [file for file in files if sieve.takes(file)]
         if not chosen:
-            raise _none(path.name, sieve.left_out)
+            raise _none(f"of {path.name}", sieve.left_out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
