@@ -8,15 +8,12 @@ import msgspec
 import numpy as np
 
 from pose_export.presets import Preset, PresetOutput
-from pose_runtime import geometry
-from pose_runtime.arrays import AnyArray, ByteArray
+from pose_runtime.arrays import AnyArray
 from pose_runtime.decode import Decoder, EmbeddingDecoder
 from pose_runtime.engines import Engine, TensorSpec
 from pose_runtime.errors import ExportError
-from pose_runtime.frame import Frame
-from pose_runtime.geometry import Crop, Resize, ShortSide
+from pose_runtime.geometry import Resize, ShortSide
 from pose_runtime.manifest import Input, Output
-from pose_runtime.preprocess import preprocess
 from pose_runtime.skeletons import Skeleton, skeleton
 
 
@@ -52,19 +49,6 @@ def _resize(preset: Preset, *, fixed: bool) -> Resize:
         tag = rule.__struct_config__.tag
         raise ExportError(f"graph: its size is open, rule {tag} needs a fixed one; give --size WxH")
     return rule
-
-
-def probe_of(network_input: Input, image: ByteArray) -> AnyArray:
-    """A frame as the network gets it, float32 (batch, channels, H, W); the batch repeats it."""
-    frame = Frame.from_image(image)
-    width, height = frame.size_wh
-    box = (0.0, 0.0, float(width), float(height)) if isinstance(network_input.resize, Crop) else None
-    plan = geometry.plan(network_input.resize, frame.size_wh, network_input.size_wh, box)
-    channels = 1 if network_input.colour == "gray" else 3
-    pixels = np.zeros((channels, plan.size_wh[1], plan.size_wh[0]), np.float32)
-    spec = network_input
-    preprocess(frame, plan, colour=spec.colour, mean=spec.mean, std=spec.std, out=pixels)
-    return np.repeat(pixels[None], spec.batch or 1, axis=0)
 
 
 def skeleton_of(preset: Preset) -> Skeleton:

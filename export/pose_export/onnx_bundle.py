@@ -11,9 +11,10 @@ import msgspec
 import onnx
 
 from pose_calibration.graph_stats import count
+from pose_calibration.inputs import probe_of
 from pose_export.check_images import encode_png
 from pose_export.graph import compare, fix_input, infer, input_name, simplified
-from pose_export.manifest_parts import decoder_of, input_of, outputs_of, probe_of, skeleton_of
+from pose_export.manifest_parts import decoder_of, input_of, outputs_of, skeleton_of
 from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray, ByteArray
 from pose_runtime.bundle import Bundle, write_bundle
