@@ -76,8 +76,10 @@ def evaluate_bundle(
         from pose_calibration.annotations import read_annotations
         from pose_calibration.evaluation import evaluate
         from pose_calibration.evaluation.console import lines
-        from pose_calibration.evaluation.output import check_outputs, write_json
+        from pose_calibration.evaluation.frames import evaluation_report
+        from pose_calibration.evaluation.output import check_outputs, write_file, write_json
         from pose_calibration.evaluation.run import sample
+        from pose_calibration.report import html_page
 
         check_outputs(json, report)
         annotations = read_annotations(kind, path, split=split, head_boxes=head_boxes)
@@ -91,6 +93,8 @@ def evaluate_bundle(
         print("\n".join(lines(evaluation)))
         if json is not None:
             write_json(json, evaluation)
+        if report is not None:
+            write_file(report, html_page(evaluation_report(evaluation, annotations, images, own, other)))
     except ImportError as error:
         raise PoseError(f"{error.name or error} is missing; pip install 'jetpose[eval]'") from error
     for text in bad[:_NAMED]:

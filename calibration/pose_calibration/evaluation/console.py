@@ -10,7 +10,8 @@ from pose_runtime.cli._common import one_line
 
 def lines(evaluation: Evaluation) -> Iterator[str]:
     """All of it, line by line; nothing in it can move a terminal's cursor."""
-    yield from map(one_line, heading(evaluation))
+    for name, value in heading(evaluation):
+        yield one_line(f"{name}: {value}")
     yield ""
     yield from table(*figure_rows(evaluation))
     yield ""
@@ -19,18 +20,21 @@ def lines(evaluation: Evaluation) -> Iterator[str]:
     yield from map(one_line, endings(evaluation))
 
 
-def heading(evaluation: Evaluation) -> Iterator[str]:
-    """What was evaluated on what."""
-    yield f"{_of_side(evaluation.bundle)}"
+def heading(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """What was evaluated on what: names and values."""
+    yield "bundle", _of_side(evaluation.bundle)
     if evaluation.baseline is not None:
-        yield f"baseline: {_of_side(evaluation.baseline)}"
+        yield "baseline", _of_side(evaluation.baseline)
     people = f"{evaluation.people} people in {evaluation.pictures} pictures"
-    yield f"on {evaluation.data_set}: {evaluation.annotations}, {people}; right is {evaluation.within} the threshold"
+    yield "annotations", f"{evaluation.data_set}, {evaluation.annotations}: {people}"
+    exactly = "right" if evaluation.within == "<=" else "wrong"
+    yield "thresholds", f"an error exactly at one is {exactly} ({evaluation.within})"
     if evaluation.boxes:
-        yield "the network was given the boxes of the annotated people"
+        yield "boxes", "the network was given those of the annotated people"
     if evaluation.joints_left_out:
-        yield f"joints that the network does not have are left out: {', '.join(evaluation.joints_left_out)}"
-    yield from evaluation.notes
+        yield "left out", f"joints that the network does not have: {', '.join(evaluation.joints_left_out)}"
+    for note in evaluation.notes:
+        yield "note", note
 
 
 def figure_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pose_calibration.annotations import Annotations
-from pose_calibration.evaluation.result import Curve, Line
+from pose_calibration.curves import Curve, Line
 from pose_calibration.evaluation.scores import Pairs, Scores
 from pose_calibration.keypoint_metrics import PDJ_THRESHOLDS, Within, normalised, pck
 from pose_runtime.arrays import AnyArray, Float64Array
@@ -43,7 +43,7 @@ def _precision_recall(own: Scores, other: Scores | None) -> Curve:
                 ("mean of 0.50 to 0.95", precision.mean(axis=0)),
             )
             lines += [Line(name=_of(name, dashed), dashed=dashed, x=recalls, y=_numbers(y)) for name, y in rows]
-    return Curve(name="Precision and recall", x_label="recall", y_label="precision", lines=tuple(lines))
+    return Curve(name="Precision and recall", x_label="recall", y_label="precision", lines=tuple(lines), top=100)
 
 
 def _keypoints(
@@ -70,7 +70,11 @@ def _keypoints(
             if any(value is not None for value in y):
                 lines.append(Line(name=_of(group, dashed), dashed=dashed, x=thresholds, y=y))
     return Curve(
-        name=name, x_label=f"error as a share of {_LENGTHS[length]}", y_label="keypoints within it", lines=tuple(lines)
+        name=name,
+        x_label=f"error as a share of {_LENGTHS[length]}",
+        y_label="keypoints within it, %",
+        lines=tuple(lines),
+        top=100,
     )
 
 

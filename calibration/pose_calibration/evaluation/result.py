@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pose_calibration.curves import Curve
+
 
 class _Base(Struct, frozen=True, kw_only=True):
     """Frozen, keyword-only."""
@@ -63,24 +65,6 @@ class LimbRow(_Base, frozen=True, kw_only=True):
     strict: float | None
     mean: float | None
     baseline_strict: float | None = None
-
-
-class Line(_Base, frozen=True, kw_only=True):
-    """A line of a curve; the baseline's is dashed."""
-
-    name: str
-    dashed: bool
-    x: tuple[float, ...]
-    y: tuple[float | None, ...]
-
-
-class Curve(_Base, frozen=True, kw_only=True):
-    """Lines over one axis: what x and y are, and what the curve shows."""
-
-    name: str
-    x_label: str
-    y_label: str
-    lines: tuple[Line, ...]
 
 
 class Stages(_Base, frozen=True, kw_only=True):
