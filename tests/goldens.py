@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("embedding", "heatmap", "networks", "offset", "oks", "paf", "preprocess", "training", "vector")
+MODULES = ("embedding", "heatmap", "metrics", "networks", "offset", "oks", "paf", "preprocess", "training", "vector")
 
 
 @dataclass(frozen=True)

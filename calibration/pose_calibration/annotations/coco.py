@@ -1,0 +1,112 @@
+"""COCO's keypoint annotations: `person_keypoints_val2017.json`, or what pose-render writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pose_calibration.accuracy import PERSON
+from pose_calibration.annotations._model import (
+    Annotations,
+    Limits,
+    People,
+    Picture,
+    Protocol,
+    inner_file,
+    make_people,
+    read_file,
+)
+from pose_runtime.errors import PoseError
+from pose_runtime.skeletons import SKELETONS, Skeleton
+
+PROTOCOL = Protocol(name="COCO", length="box", threshold=0.2, within="<=", everybody=True)
+
+Side = Annotated[int, Meta(ge=1, le=1 << 20)]
+
+
+class Image(Struct):
+    """An entry of `images`."""
+
+    id: int
+    file_name: Annotated[str, Meta(max_length=1000)]
+    width: Side | None = None
+    height: Side | None = None
+
+
+class Person(Struct):
+    """An entry of `annotations`."""
+
+    image_id: int
+    bbox: Annotated[list[float], Meta(min_length=4, max_length=4)]
+    category_id: int = PERSON
+    keypoints: Annotated[list[float], Meta(max_length=300)] = []
+    area: float | None = None
+    iscrowd: int = 0
+
+
+class Content(Struct):
+    """The file."""
+
+    images: Annotated[list[Image], Meta(max_length=Limits.PICTURES)]
+    annotations: Annotated[list[Person], Meta(max_length=Limits.PEOPLE)]
+
+
+def read(path: Path) -> Annotations:
+    """COCO-17 annotations; PoseError names what is wrong. Annotations of other categories are left out."""
+    tree, content = parse(path)
+    pictures, notes = pictures_of(path, content, SKELETONS["coco17"])
+    return Annotations(path, PROTOCOL, SKELETONS["coco17"], pictures, tree, notes)
+
+
+def parse(path: Path) -> tuple[dict[str, Any], Content]:
+    """A file in COCO's form, as it is and typed."""
+    try:
+        tree = msgspec.json.decode(read_file(path))
+        content = msgspec.convert(tree, Content)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise PoseError(f"{path}: no COCO keypoint annotations: {error}") from error
+    return tree, content
+
+
+def pictures_of(
+    path: Path, content: Content, skeleton: Skeleton, *, first_pixel: float = 0.0
+) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+    """The pictures ascending by id, and what is to be said of them.
+
+    first_pixel: coordinate of the first pixel's centre: 1 in files that were made from MATLAB's.
+    """
+    of_image: dict[int, list[Person]] = defaultdict(list)
+    for person in content.annotations:
+        if person.category_id == PERSON:
+            of_image[person.image_id].append(person)
+    known: dict[int, Picture] = {}
+    for image in sorted(content.images, key=lambda one: one.id):
+        if image.id in known:
+            raise PoseError(f"{path}: image id {image.id} is given twice")
+        size_wh = None if image.width is None or image.height is None else (image.width, image.height)
+        people = _people(path, of_image.pop(image.id, []), skeleton, first_pixel)
+        known[image.id] = Picture(image.id, inner_file(image.file_name, path), size_wh, people)
+    strays = sum(len(people) for people in of_image.values())
+    notes = (f"{strays} annotations name images that the file does not list; they are left out",) if strays else ()
+    return tuple(known.values()), notes
+
+
+def _people(path: Path, people: list[Person], skeleton: Skeleton, first_pixel: float) -> People:
+    numbers = 3 * len(skeleton.names)
+    for person in people:
+        if len(person.keypoints) not in (0, numbers):
+            wanted = f"{numbers} for {skeleton.name}"
+            raise PoseError(f"{path}: keypoints: got {len(person.keypoints)} numbers, wanted {wanted}")
+    return make_people(
+        path,
+        [person.keypoints or [0.0] * numbers for person in people],
+        skeleton,
+        boxes=[person.bbox for person in people],
+        areas=[p.bbox[2] * p.bbox[3] if p.area is None else p.area for p in people],
+        counts=[not person.iscrowd for person in people],
+        first_pixel=first_pixel,
+    )
