@@ -26,6 +26,7 @@ COUNT = 64
 """Pictures that are enough for most networks."""
 _SCENES = Path(__file__).parent / "scenes"
 _SCENES_NAME = "the synthetic scenes that come with jetpose"
+_FEW = 4  # pictures of which a third would measure too little
 _NAMED = 5  # pictures that a line of a report lists
 
 
@@ -64,6 +65,20 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def split(self, first: int) -> tuple[Pictures, Pictures]:
+        """Two parts: `first` pictures, evenly spread, but at most a third; and the others. A handful stays together.
+
+        Args:
+            first: size of the first part, at least 1.
+        """
+        count = min(first, len(self) // 3)
+        if count < _FEW:
+            return self, self
+        chosen = {i * len(self) // count for i in range(count)}
+        parts = ([f for i, f in enumerate(self._files) if (i in chosen) == wanted] for wanted in (True, False))
+        one, other = (Pictures(part, f"{len(part)} of {self.description}", self.left_out) for part in parts)
+        return one, other
 
     def __iter__(self) -> Iterator[Picture]:
         """Read them; SourceError where one has vanished."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -41,8 +41,14 @@ def export(
         typer.Option("--check-images", help="Picture or folder for check/; else drawn ones.", metavar="PATH"),
     ] = None,
     min_oks: Annotated[
-        float, typer.Option(help="OKS that every check frame must reach.", min=0, max=1, metavar="OKS")
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            help="OKS that every check frame must reach; else 0.9, or less where INT8 reaches less.",
+            min=0,
+            max=1,
+            metavar="OKS",
+        ),
+    ] = None,
     weights_source: Annotated[str | None, _option("Where the weights come from.", "TEXT")] = None,
     licence: Annotated[str | None, _option("Licence of the weights.", "TEXT")] = None,
     skeleton: Annotated[str | None, _option(f"Keypoints: {', '.join(SKELETONS)}.", "NAME")] = None,
@@ -59,6 +65,31 @@ def export(
         list[str] | None,
         _option("What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"),
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], _option("Of the graphs that go beside the FP32 one.")
+    ] = "fp32",
+    int8: Annotated[bool, typer.Option("--int8", help="Short for --precision int8.")] = False,
+    calib_images: Annotated[
+        Path | None,
+        _option("To calibrate and judge on: folder, video, picture or COCO JSON; else rendered people.", "PATH"),
+    ] = None,
+    calib_count: Annotated[
+        int, typer.Option(help="Pictures to calibrate on; twice as many others judge.", min=1, metavar="N")
+    ] = 64,
+    calib_seed: Annotated[int, _option("By which they are picked.", "N")] = 0,
+    calib_method: Annotated[
+        Literal["auto", "minmax", "percentile", "entropy", "mse"], _option("For the ranges; auto takes the best.")
+    ] = "auto",
+    calib_memory: Annotated[int, typer.Option(help="For activations at a time, MiB.", min=1, metavar="N")] = 512,
+    max_loss: Annotated[float, typer.Option(help="AP points that INT8 or FP16 may lose.", min=0, metavar="AP")] = 0.5,
+    min_int8: Annotated[
+        float, typer.Option(help="Percent of the multiply-accumulates that must be INT8.", min=0, max=100, metavar="P")
+    ] = 70.0,
+    plan: Annotated[Path | None, _option("Write what runs in INT8, for pose-train --qat.", "FILE")] = None,
+    report: Annotated[Path | None, _option("Write the search for INT8 as a page.", "FILE.html")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Only print what would be INT8 and what not, and why.")
+    ] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
     """Write a bundle from an ONNX file (--onnx, with --preset or all that a preset says) or a network (--model).
@@ -69,7 +100,10 @@ def export(
         raise typer.BadParameter("give either --onnx FILE or --model NAME")
     if onnx is not None and checkpoint is not None:
         raise typer.BadParameter("--checkpoint goes with --model")
+    if int8 and precision == "fp16":
+        raise typer.BadParameter("--int8 and --precision fp16 exclude each other")
     try:
+        from pose_export.precision import Explained, Explainer, Quantiser, Wanted
         from pose_export.request import Request, export_file
 
         if model is not None:
@@ -87,6 +121,25 @@ def export(
             options.set_decoder(tree, decoder)
         options.set_outputs(tree, output or ())
 
+    quantiser: Quantiser | Explainer | None = None
+    if explain:
+        quantiser = Explainer(print)
+    elif int8 or precision != "fp32":
+        quantiser = Quantiser(
+            Wanted(
+                precision="int8" if int8 else precision,
+                images=calib_images,
+                count=calib_count,
+                seed=calib_seed,
+                method=calib_method,
+                max_loss=max_loss,
+                min_int8=min_int8 / 100,
+                memory=calib_memory << 20,
+                plan=plan,
+                report=report,
+            ),
+            _tell,
+        )
     request = Request(
         preset=preset,
         change=change,
@@ -96,14 +149,18 @@ def export(
         simplify=simplify,
         min_oks=min_oks,
         overwrite=overwrite,
+        quantise=quantiser,
         frames=drawn_frames() if check_path is None else check_images(check_path),
         weights_source=weights_source,
         licence=licence,
     )
-    if onnx is not None:
-        bundle = export_file(onnx, request)
-    else:
-        bundle = export_model(str(model), checkpoint, request, tell=_tell)
+    try:
+        if onnx is not None:
+            bundle = export_file(onnx, request)
+        else:
+            bundle = export_model(str(model), checkpoint, request, tell=_tell)
+    except Explained:
+        return
     _report(bundle, drawn=check_path is None)
 
 
@@ -119,7 +176,13 @@ def _report(bundle: Bundle, *, drawn: bool) -> None:
         f"{bundle.path}: {network.parameters / 1e6:.2f} M parameters, {network.macs / 1e9:.2f} G multiply-accumulates"
     )
     print(f"weights: {network.weights.source}, licence {network.weights.licence}")
-    print(f"check/: {people} people in {len(frames)} frames")
+    for role, graph in manifest.graphs.items():
+        if graph.accuracy:
+            lost = max(record.reference - record.value for record in graph.accuracy)
+            share = f"{100 * graph.int8_mac_share:.1f} % INT8, " if graph.precision == "int8" else ""
+            print(f"{role}: {graph.precision}, {share}{lost:+.2f} AP points lost")
+    bound = f", OKS of at least {manifest.check.min_oks:g}"
+    print(f"check/: {people} people in {len(frames)} frames{bound if len(manifest.graphs) > 1 else ''}")
     if drawn:
         print("check/ holds drawn figures; pictures of the real place prove more: --check-images PATH")
     elif not people:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import onnx
 
 from pose_calibration.graph_stats import count
 from pose_calibration.inputs import probe_of
+from pose_calibration.quantise import Made
 from pose_export.check_images import encode_png
 from pose_export.graph import compare, fix_input, infer, input_name, simplified
 from pose_export.manifest_parts import decoder_of, input_of, outputs_of, skeleton_of
 from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray, ByteArray
 from pose_runtime.bundle import Bundle, write_bundle
-from pose_runtime.check import record_frame
+from pose_runtime.check import record_frame, recorded_poses
 from pose_runtime.engines import open_engine
 from pose_runtime.errors import BundleError, ExportError
 from pose_runtime.manifest import (
@@ -32,12 +34,16 @@ from pose_runtime.manifest import (
     Weights,
 )
 from pose_runtime.manifest_check import problems
+from pose_runtime.oks import pose_oks
 from pose_runtime.pipeline import Pipeline
 from pose_runtime.version import version
 
 MIN_OKS = 0.9
 """Bound of the check unless the user gives one: FP32 elsewhere stays far above, a wrong engine far below."""
+_ROOM = 0.05  # that the bound leaves below the worst frame of a graph made here: another board rounds differently
 GRAPH_FILE = "reference.onnx"
+Quantise = Callable[[Manifest, onnx.ModelProto], Sequence[Made]]
+"""Makes the further graphs of a bundle from its manifest so far and the FP32 graph."""
 _COMPARED = 2  # frames on which the simplified graph is compared
 
 
@@ -58,15 +64,17 @@ class Options:
         size_wh: input size for a graph that leaves it open; (0, 0): it must stay open; None: as the graph has it.
         batch: the same for the batch size, 0: it must stay open.
         simplify: let onnxsim fold and remove what it can.
-        min_oks: bound of the check.
+        min_oks: bound of the check; None: MIN_OKS, or less where INT8 or FP16 gives less on a check frame.
         overwrite: replace a bundle that stands there.
+        quantise: makes the graphs of lower precision; None for FP32 alone.
     """
 
     size_wh: tuple[int, int] | None = None
     batch: int | None = None
     simplify: bool = True
-    min_oks: float = MIN_OKS
+    min_oks: float | None = None
     overwrite: bool = False
+    quantise: Quantise | None = None
 
 
 def write_onnx_bundle(
@@ -113,14 +121,27 @@ def write_onnx_bundle(
             skeleton=wanted,
             decoder=decoder_of(preset, len(wanted.names)),
             graphs={"reference": _graph()},
-            check=Check(min_oks=options.min_oks, frames=()),
+            check=Check(min_oks=MIN_OKS, frames=()),
             files={GRAPH_FILE: hashlib.sha256(data).hexdigest()},
         )
     for problem in problems(manifest):
         raise ExportError(f"graph and preset: {problem}")
+    made = options.quantise(manifest, model) if options.quantise else ()
     recorded, pictures = _record(manifest, data, frames)
-    manifest = msgspec.structs.replace(manifest, check=Check(min_oks=options.min_oks, frames=recorded))
-    return write_bundle(out, manifest, {GRAPH_FILE: data, **pictures}, overwrite=options.overwrite)
+    bound = MIN_OKS if options.min_oks is None else options.min_oks
+    manifest = msgspec.structs.replace(
+        manifest,
+        graphs=manifest.graphs | {graph.role: graph.graph for graph in made},
+        check=Check(min_oks=bound, frames=recorded),
+    )
+    worst = min((_worst_oks(manifest, graph, frames) for graph in made), default=1.0)
+    if worst < bound:
+        if options.min_oks is not None:
+            raise ExportError(f"check frames: {worst:.3f} OKS in lower precision, wanted {bound:g}; lower --min-oks")
+        bound = max(math.floor((worst - _ROOM) * 100) / 100, 0.0)
+        manifest = msgspec.structs.replace(manifest, check=Check(min_oks=bound, frames=recorded))
+    files = {GRAPH_FILE: data, **{graph.graph.file: graph.data for graph in made}, **pictures}
+    return write_bundle(out, manifest, files, overwrite=options.overwrite)
 
 
 def sha256_of(path: Path) -> str:
@@ -158,6 +179,16 @@ def _text(value: str) -> str:
 
 def _graph() -> Graph:
     return Graph(file=GRAPH_FILE, precision="fp32", int8_mac_share=0.0, calibration=None, accuracy=())
+
+
+def _worst_oks(manifest: Manifest, made: Made, frames: Sequence[ByteArray]) -> float:
+    """The lowest OKS of a graph to the recorded poses over the check frames."""
+    with open_engine("onnxruntime", made.data) as engine:
+        pipeline = Pipeline(manifest, engine)
+        return min(
+            pose_oks(recorded_poses(manifest, wanted), pipeline(frame))
+            for wanted, frame in zip(manifest.check.frames, frames, strict=True)
+        )
 
 
 def _record(

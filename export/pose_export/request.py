@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pose_calibration.graph_stats import load_onnx
-from pose_export.onnx_bundle import Options, Source, sha256_of, write_onnx_bundle
+from pose_export.onnx_bundle import Options, Quantise, Source, sha256_of, write_onnx_bundle
 from pose_export.presets import Preset, parse_tree, read_tree
 from pose_export.toml_files import Tree
 from pose_runtime.arrays import ByteArray
@@ -23,7 +23,7 @@ class Request:
         preset: a shipped one's name, or a file; None where the options say everything.
         change: applies the options to the preset's plain tree.
         out: of the bundle; None for NAME.pose in the current folder.
-        size_wh, batch, simplify, min_oks, overwrite: as in `onnx_bundle.Options`.
+        size_wh, batch, simplify, min_oks, overwrite, quantise: as in `onnx_bundle.Options`.
         frames: for check/.
         weights_source, licence: the user's words; None for the preset's, else the file's name and "unknown".
     """
@@ -34,8 +34,9 @@ class Request:
     size_wh: tuple[int, int] | None
     batch: int | None
     simplify: bool
-    min_oks: float
+    min_oks: float | None
     overwrite: bool
+    quantise: Quantise | None
     frames: Sequence[ByteArray]
     weights_source: str | None
     licence: str | None
@@ -53,7 +54,7 @@ class Request:
 
     def options(self) -> Options:
         """Those of `write_onnx_bundle`."""
-        return Options(self.size_wh, self.batch, self.simplify, self.min_oks, self.overwrite)
+        return Options(self.size_wh, self.batch, self.simplify, self.min_oks, self.overwrite, self.quantise)
 
     def folder(self, name: str) -> Path:
         """Where the bundle goes."""

@@ -1,0 +1,165 @@
+"""Judges a quantised graph by its poses: run it, and see what became of the people that FP32 finds.
+
+The unit is AP points lost against the pictures' annotations. Where they have none, FP32's own poses stand in, each
+keypoint moved by the error that good networks have against annotators (`stand_in.py`). That is the stricter of the two
+for a network that is often wrong: a guess that changes costs nothing against annotations, which it had missed before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pose_calibration.accuracy import coco_ap, coco_results
+from pose_calibration.agreement import Tally, compare, tally
+from pose_calibration.drop_score import drop_score
+from pose_calibration.pictures import Picture, Pictures
+from pose_calibration.stand_in import stand_in_truth
+from pose_runtime.arrays import AnyArray
+from pose_runtime.engines import open_engine
+from pose_runtime.errors import CalibrationError, EngineError
+from pose_runtime.geometry import Crop
+from pose_runtime.manifest import Accuracy, Manifest
+from pose_runtime.pipeline import Pipeline
+from pose_runtime.poses import Poses
+
+DRAWS = 4
+"""Times that the stand-in truth is drawn; the mean of their AP counts, which is steadier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one graph does to the poses.
+
+    Attributes:
+        records: accuracy, as the manifest keeps it; the first is what the budget is about.
+        agreement: with FP32's poses, over all pictures.
+    """
+
+    records: tuple[Accuracy, ...]
+    agreement: Tally
+
+    @property
+    def loss(self) -> float:
+        """AP points lost; below 0 for a graph that is better."""
+        return self.records[0].reference - self.records[0].value
+
+    @property
+    def likeness(self) -> float:
+        """Mean OKS to FP32's people, whoever is lost or invented counting as 0: steadier than AP, to choose by."""
+        tally = self.agreement
+        return tally.mean_oks * (tally.people - tally.lost) / max(tally.people + tally.invented, 1)
+
+
+class Judge:
+    """Compares graphs with FP32 on the same pictures.
+
+    Args:
+        manifest: of the network.
+        reference: its FP32 graph.
+        pictures: to judge by.
+        annotations: COCO keypoints of these pictures, or None.
+        probes: pictures of which the heads are kept, for `noise`.
+        threads: of ONNX Runtime.
+
+    Attributes:
+        people: that FP32 finds in each picture.
+
+    Raises:
+        CalibrationError: FP32 finds nobody, so nothing can be lost; names what to do.
+        PoseError: the annotations are no COCO keypoints.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        reference: bytes,
+        pictures: Pictures,
+        annotations: Path | None = None,
+        *,
+        probes: int = 8,
+        threads: int | None = None,
+    ) -> None:
+        self._manifest, self._pictures, self._annotations = manifest, pictures, annotations
+        self._threads, self._probes = threads, probes
+        self._drop = drop_score(manifest)
+        self._heads: list[dict[str, AnyArray]] = []
+        sizes: list[tuple[int, int]] = []
+        self._truth = []
+        for picture, poses in self._run(reference, self._heads):
+            self._truth.append(poses)
+            sizes.append((picture.image.shape[1], picture.image.shape[0]))
+        self.people = [len(poses) for poses in self._truth]
+        if not sum(self.people):
+            raise CalibrationError(
+                f"FP32 finds nobody in {pictures.description}: INT8 cannot be judged; give pictures with people"
+            )
+        self._stand_ins = [
+            stand_in_truth(self._truth, sizes, seed=seed, drop_score=self._drop) for seed in range(DRAWS)
+        ]
+        self._reference_ap = self._ap(self._truth)
+
+    def __call__(self, graph: bytes) -> Verdict:
+        """Run a graph on every picture; EngineError where it fails or its outputs are not finite."""
+        found = [poses for _, poses in self._run(graph)]
+        records = tuple(
+            Accuracy(
+                executor="onnxruntime, CPU",
+                data=self._pictures.description,
+                metric=metric,
+                reference=round(self._reference_ap[metric], 3),
+                value=round(value, 3),
+            )
+            for metric, value in self._ap(found).items()
+        )
+        pairs = zip(self._truth, found, strict=True)
+        return Verdict(records, tally(compare(a, b, drop_score=self._drop) for a, b in pairs))
+
+    def noise(self, graph: bytes) -> float:
+        """Energy of the heads' error over that of their signal (about its mean), summed over the heads; SQNR is its
+        inverse. Of the first pictures only: a quick hint which part of a network suffers most."""
+        heads: list[dict[str, AnyArray]] = []
+        for _ in self._run(graph, heads, count=len(self._heads)):
+            pass
+        total = 0.0
+        for name in self._heads[0]:
+            error = sum(float(np.square(a[name] - b[name]).sum()) for a, b in zip(self._heads, heads, strict=True))
+            signal = sum(float(np.square(a[name] - a[name].mean()).sum()) for a in self._heads)
+            total += error / max(signal, 1e-12)
+        return total
+
+    def _run(
+        self, graph: bytes, heads: list[dict[str, AnyArray]] | None = None, *, count: int | None = None
+    ) -> Iterator[tuple[Picture, Poses]]:
+        """Each picture and its people; `heads` gets the network's outputs on the first ones."""
+        crops = isinstance(self._manifest.input.resize, Crop)
+        engine = open_engine("onnxruntime", graph, threads=self._threads)
+        with engine, Pipeline(self._manifest, engine) as pipeline:
+            for picture in islice(self._pictures, count):
+                poses = pipeline(picture.image, boxes=picture.boxes if crops and picture.boxes else None)
+                if heads is not None and len(heads) < self._probes:
+                    heads.append({name: a.astype(np.float32) for name, a in pipeline.outputs.items()})
+                yield picture, poses
+
+    def _ap(self, found: Sequence[Poses]) -> dict[str, float]:
+        """AP by metric."""
+        aps: dict[str, float] = {}
+        if self._annotations is not None:
+            ids = [0 if image_id is None else image_id for image_id in self._pictures.image_ids]
+            results = [entry for i, poses in zip(ids, found, strict=True) for entry in coco_results(i, poses)]
+            aps["AP"] = coco_ap(self._annotations, results, ids).ap
+        results = [entry for i, poses in enumerate(found) for entry in coco_results(i, poses)]
+        values = [coco_ap(truth, results).ap for truth in self._stand_ins]
+        return aps | {"AP against FP32's poses": float(np.mean(values))}
+
+
+def try_graph(judge: Judge, graph: bytes) -> Verdict | None:
+    """The verdict, or None where the graph gives values that are not finite."""
+    try:
+        return judge(graph)
+    except EngineError:
+        return None
