@@ -186,6 +186,7 @@ def _session(part: bytes, threads: int | None) -> Any:
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would keep what one run needed beside our buffer; and is no faster here
     with _failures("cannot load the graph"):
         return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
 
