@@ -237,6 +237,19 @@ def test_graphs_that_do_not_fit() -> None:
         collect(model.SerializeToString(), ["s"], images(1))
 
 
+def test_a_graph_that_is_quantised_already_has_ranges_where_it_has_floats() -> None:
+    model = onnx.load_model_from_string(chain(1))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.int8(0), "zero"))
+    model.graph.node.append(helper.make_node("QuantizeLinear", ["r0", "scale", "zero"], ["q"]))
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]))
+    graph = model.SerializeToString()
+    found = collect(graph, ["d", "r0"], images(2))
+    assert found["d"].high == pytest.approx(min(round(found["r0"].high, 1), 12.7), abs=0.06)
+    with pytest.raises(CalibrationError, match=r"tensor 'q': holds tensor\(int8\)"):
+        collect(graph, ["q"], images(1))
+
+
 def test_no_tensors_is_no_work() -> None:
     assert collect(chain(), [], images(1)) == {}
 
