@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,9 +57,10 @@ def collect(
         graph: an ONNX model with one input and all its weights.
         tensors: names of float tensors in it; the input may be among them.
         inputs: of the network. They are gone through once more than there are groups.
-        budget_bytes: for the tensors of one run; one that is larger gets a group of its own. The network itself, the
-            histograms (64 KiB a tensor) and one input come on top.
-        threads: of the network; None for one per core.
+        budget_bytes: for the tensors of one run; one that is larger gets a group of its own. On top come the network
+            itself, its copies of these tensors in its own layout, the histograms (64 KiB a tensor) and one input: about
+            twice the budget, and four times the graph.
+        threads: of the network, and that count; None for one per core.
         names: of the inputs, for messages; else they are numbered from 0.
         state: a file that keeps what is counted from time to time. A later call with the same graph, tensors and
             inputs goes on from it; anything else starts afresh and replaces it.
@@ -86,9 +89,12 @@ def collect(
     collected = Collected(_key(graph, tensors, survey))
     if state is not None:
         collected = read_collected(state, collected.key)
-    collection = _Collection(graph, input_name, inputs, shapes, survey, threads, names, state, tell, len(groups))
-    for group in groups:
-        collection.add(group, collected)
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        collection = _Collection(
+            graph, input_name, inputs, shapes, survey, threads, names, state, tell, len(groups), pool
+        )
+        for group in groups:
+            collection.add(group, collected)
     return {name: collected.whole[name] for name in tensors}
 
 
@@ -155,6 +161,7 @@ class _Collection:
     state: Path | None
     tell: Tell | None
     passes: int
+    pool: ThreadPoolExecutor
     done: int = 0
 
     def add(self, group: tuple[str, ...], collected: Collected) -> None:
@@ -191,11 +198,14 @@ class _Collection:
             yield number, tensors if taps is None else tensors | taps.run(array, wanted[array.shape], buffer)
 
     def _count(self, tensors: Mapping[str, AnyArray], part: Mapping[str, Histogram], number: int) -> None:
-        for name, histogram in part.items():
+        def add(name: str) -> None:
             try:
-                histogram.add(tensors[name])
+                part[name].add(tensors[name])
             except CalibrationError as error:
                 raise CalibrationError(f"tensor {name!r}: {error}, for picture {self._name(number)}") from None
+
+        for _ in self.pool.map(add, part):  # NumPy counts without Python's lock; the first error in order is raised
+            pass
 
     def _name(self, number: int) -> str:
         return self.names[number] if number < len(self.names) else str(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -168,17 +169,13 @@ def _loaded(graph: bytes) -> ModelProto:
 # ---- ONNX Runtime ----------------------------------------------------------------------------------------------
 
 
-class _failures:  # noqa: N801
+@contextlib.contextmanager
+def _failures(what: str) -> Iterator[None]:
     """What ONNX Runtime raises, whose exceptions share no base class, becomes an EngineError."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception):
-            raise EngineError(f"engine onnxruntime: {self._what}: {' '.join(str(error).split())[:300]}") from error
+    try:
+        yield
+    except Exception as error:
+        raise EngineError(f"engine onnxruntime: {what}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _session(part: bytes, threads: int | None) -> Any:
@@ -186,6 +183,7 @@ def _session(part: bytes, threads: int | None) -> Any:
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would keep what one run needed beside our buffer; and is no faster here
     with _failures("cannot load the graph"):
         return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
 

@@ -22,14 +22,16 @@ from pose_runtime.errors import CalibrationError, EngineError
 CHANNELS = 4
 
 
-def chain(layers: int = 5, *, dims: list[int | str] | None = None, float16: bool = False) -> bytes:
+def chain(
+    layers: int = 5, *, dims: list[int | str] | None = None, float16: bool = False, channels: int = CHANNELS
+) -> bytes:
     """image -> Conv -> Relu, again and again; tensors c0, r0, c1, ..."""
     random = np.random.default_rng(3)
     kind, dtype = (TensorProto.FLOAT16, np.float16) if float16 else (TensorProto.FLOAT, np.float32)
     nodes, weights, last = [], [], "image"
     for i in range(layers):
-        shape = (CHANNELS, CHANNELS if i else 3, 3, 3)
-        weights.append(numpy_helper.from_array(random.normal(0, 0.4, shape).astype(dtype), f"w{i}"))
+        shape = (channels, channels if i else 3, 3, 3)
+        weights.append(numpy_helper.from_array(random.normal(0, 0.8 / channels**0.5, shape).astype(dtype), f"w{i}"))
         nodes.append(helper.make_node("Conv", [last, f"w{i}"], [f"c{i}"], pads=[1] * 4))
         nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
         last = f"r{i}"
@@ -235,6 +237,19 @@ def test_graphs_that_do_not_fit() -> None:
         collect(model.SerializeToString(), ["s"], images(1))
 
 
+def test_a_graph_that_is_quantised_already_has_ranges_where_it_has_floats() -> None:
+    model = onnx.load_model_from_string(chain(1))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.int8(0), "zero"))
+    model.graph.node.append(helper.make_node("QuantizeLinear", ["r0", "scale", "zero"], ["q"]))
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]))
+    graph = model.SerializeToString()
+    found = collect(graph, ["d", "r0"], images(2))
+    assert found["d"].high == pytest.approx(min(round(found["r0"].high, 1), 12.7), abs=0.06)
+    with pytest.raises(CalibrationError, match=r"tensor 'q': holds tensor\(int8\)"):
+        collect(graph, ["q"], images(1))
+
+
 def test_no_tensors_is_no_work() -> None:
     assert collect(chain(), [], images(1)) == {}
 
@@ -246,31 +261,31 @@ from pose_calibration.collect import collect
 class Inputs:
     def __iter__(self):
         for i in range(int(sys.argv[2])):
-            yield np.random.default_rng(i).normal(size=(1, 3, 256, 256)).astype(np.float32)
+            yield np.random.default_rng(i).normal(size=(1, 3, 128, 128)).astype(np.float32)
 graph = open(sys.argv[1], 'rb').read()
-tensors = [f"{kind}{i}" for i in range(40) for kind in "cr"]
+tensors = [f"{kind}{i}" for i in range(30) for kind in "cr"]
 collect(graph, tensors[:1], Inputs(), threads=1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = collect(graph, tensors, Inputs(), budget_bytes=int(sys.argv[3]), threads=1)
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, found["r39"].total]))
+print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, found["r29"].total]))
 """
 
 
 def test_memory_follows_the_budget_and_not_the_work(tmp_path: Path) -> None:
-    """80 tensors of 1 MiB each, in 8 MiB."""
+    """60 tensors of 1 MiB each, in groups of 8 MiB; ONNX Runtime takes about as much again."""
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain(40, dims=[1, 3, 256, 256]))
+    path.write_bytes(chain(30, dims=[1, 3, 128, 128], channels=16))
 
     def peak(count: int, budget: int) -> float:
         command = [sys.executable, "-c", PEAK, str(path), str(count), str(budget)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         kib, total = json.loads(done.stdout)
-        assert total == count * CHANNELS * 256 * 256
+        assert total == count * 16 * 128 * 128
         return kib / 1024
 
-    assert peak(2, 8 << 20) < 80
-    assert peak(6, 8 << 20) < 80
-    assert peak(2, 1 << 30) > 120
+    assert peak(2, 8 << 20) < 32
+    assert peak(5, 8 << 20) < 32
+    assert peak(2, 1 << 30) > 64
 
 
 def test_several_inputs_are_refused() -> None:
