@@ -1,39 +1,26 @@
 """Histograms of a network's inner tensors over pictures, in bounded memory.
 
-Tensors are taken in groups that fit into a budget. Each group is one pass over all pictures through the part of the
-network that it needs; so memory depends neither on the number of pictures nor on that of tensors.
+What is counted can be kept in a file from time to time, for a broken run to go on from.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from pose_calibration.collected import Collected, read_collected, write_collected
 from pose_calibration.histogram import BINS, Histogram
-from pose_calibration.taps import Shape, Taps, bytes_of, order_of, shapes_of
+from pose_calibration.passes import BUDGET_BYTES, Inputs, Passes, Survey
 from pose_runtime.arrays import AnyArray
 from pose_runtime.errors import CalibrationError
 
-BUDGET_BYTES = 256 << 20
-"""Of the tensors that one run gives out."""
 SAVE_EVERY = 16
 """Inputs, from one writing of the state to the next."""
-_VERSION = 1  # of how values are counted
-
-
-class Inputs(Protocol):
-    """Network inputs, floats (N, C, H, W) each; they can be gone through again and again and stay the same."""
-
-    def __iter__(self) -> Iterator[AnyArray]: ...
+_VERSION = 2  # of how values are counted
 
 
 Tell = Callable[[int, int], None]
@@ -74,71 +61,18 @@ def collect(
             infinity in a tensor (the message names it and the input), or a state that cannot be written.
         EngineError: ONNX Runtime cannot load the graph or run it.
     """
-    if iter(inputs) is inputs:
-        raise CalibrationError("calibration inputs: got what can be gone through once only; give a list or the like")
-    input_name, order = order_of(graph)
-    missing = set(tensors) - {input_name, *order}
-    if missing:
-        raise CalibrationError(f"tensor {min(missing)!r}: the graph does not compute it")
-    survey = _survey(inputs)
-    inner = sorted(set(tensors) - {input_name}, key=order.index)
-    shapes = shapes_of(graph, inner, survey.shapes, threads) if inner else {}
-    groups = _groups(inner, shapes, budget_bytes)
-    if input_name in tensors:
-        groups = ((input_name, *groups[0]), *groups[1:]) if groups else ((input_name,),)
-    collected = Collected(_key(graph, tensors, survey))
+    passes = Passes(graph, tensors, inputs, budget_bytes=budget_bytes, threads=threads, names=names)
+    collected = Collected(_key(graph, tensors, passes.survey))
     if state is not None:
         collected = read_collected(state, collected.key)
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        collection = _Collection(
-            graph, input_name, inputs, shapes, survey, threads, names, state, tell, len(groups), pool
-        )
-        for group in groups:
+        collection = _Collection(passes, state, tell, pool)
+        for group in passes.groups:
             collection.add(group, collected)
     return {name: collected.whole[name] for name in tensors}
 
 
-# ---- what there is ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """Of the inputs: how many, of which shapes, SHA-256 of them all."""
-
-    count: int
-    shapes: tuple[Shape, ...]
-    digest: bytes
-
-
-def _survey(inputs: Inputs) -> _Survey:
-    count, shapes, digest = 0, dict[Shape, None](), hashlib.sha256()
-    for array in inputs:
-        count += 1
-        shapes[array.shape] = None
-        digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    if not count:
-        raise CalibrationError("calibration inputs: got none, wanted one picture at least")
-    return _Survey(count, tuple(shapes), digest.digest())
-
-
-def _groups(
-    tensors: Sequence[str], shapes: Mapping[Shape, Mapping[str, Shape]], budget_bytes: int
-) -> tuple[tuple[str, ...], ...]:
-    """Tensors in the given order, as many to a group as fit into the budget, whatever the input's shape."""
-    groups: list[list[str]] = []
-    left = 0
-    for name in tensors:
-        size = max(bytes_of([found[name]]) for found in shapes.values())
-        if not groups or size > left:
-            groups.append([])
-            left = budget_bytes
-        groups[-1].append(name)
-        left -= size
-    return tuple(tuple(group) for group in groups)
-
-
-def _key(graph: bytes, tensors: Sequence[str], survey: _Survey) -> str:
+def _key(graph: bytes, tensors: Sequence[str], survey: Survey) -> str:
     digest = hashlib.sha256(repr((_VERSION, BINS, sorted(tensors), survey.count)).encode())
     digest.update(hashlib.sha256(graph).digest() + survey.digest)
     return digest.hexdigest()
@@ -151,69 +85,44 @@ def _key(graph: bytes, tensors: Sequence[str], survey: _Survey) -> str:
 class _Collection:
     """Passes over all inputs, one per group."""
 
-    graph: bytes
-    input_name: str
-    inputs: Inputs
-    shapes: Mapping[Shape, Mapping[str, Shape]]
-    survey: _Survey
-    threads: int | None
-    names: Sequence[str]
+    passes: Passes
     state: Path | None
     tell: Tell | None
-    passes: int
     pool: ThreadPoolExecutor
     done: int = 0
 
     def add(self, group: tuple[str, ...], collected: Collected) -> None:
         """Count one group's tensors over all inputs, or over those that are left."""
         if collected.whole.keys() >= set(group):
-            self._did(self.survey.count)
+            self._did(self.passes.survey.count)
             return
         if set(collected.part) != set(group):  # nothing yet, or grouped by another budget
             collected.part, collected.inputs = {name: Histogram() for name in group}, 0
         self._did(collected.inputs)
-        for number, tensors in self._tensors(group, collected.inputs):
+        for number, tensors in self.passes.run(group, collected.inputs):
             self._count(tensors, collected.part, number)
             collected.inputs = number + 1
             self._did(1)
-            if collected.inputs % SAVE_EVERY == 0 and collected.inputs < self.survey.count:
+            if collected.inputs % SAVE_EVERY == 0 and collected.inputs < self.passes.survey.count:
                 self._save(collected)
-        if collected.inputs != self.survey.count:
-            raise CalibrationError(f"calibration inputs: got {self.survey.count}, then {collected.inputs} of them")
         collected.whole |= collected.part
         collected.part, collected.inputs = {}, 0
         self._save(collected)
-
-    def _tensors(self, group: tuple[str, ...], start: int) -> Iterator[tuple[int, Mapping[str, AnyArray]]]:
-        """Number of the input, and the tensors for it, which hold until the next."""
-        inner = [name for name in group if name != self.input_name]
-        given = [name for name in group if name == self.input_name]
-        wanted = {shape: {name: found[name] for name in inner} for shape, found in self.shapes.items()}
-        buffer = np.empty(max((bytes_of(found.values()) for found in wanted.values()), default=0), np.uint8)
-        taps = Taps(self.graph, inner, self.threads) if inner else None
-        for number, array in enumerate(itertools.islice(self.inputs, start, None), start):
-            if array.shape not in self.survey.shapes:
-                raise CalibrationError(f"calibration inputs: {self._name(number)} has another shape than before")
-            tensors = dict.fromkeys(given, array)
-            yield number, tensors if taps is None else tensors | taps.run(array, wanted[array.shape], buffer)
 
     def _count(self, tensors: Mapping[str, AnyArray], part: Mapping[str, Histogram], number: int) -> None:
         def add(name: str) -> None:
             try:
                 part[name].add(tensors[name])
             except CalibrationError as error:
-                raise CalibrationError(f"tensor {name!r}: {error}, for picture {self._name(number)}") from None
+                raise CalibrationError(f"tensor {name!r}: {error}, for picture {self.passes.name(number)}") from None
 
         for _ in self.pool.map(add, part):  # NumPy counts without Python's lock; the first error in order is raised
             pass
 
-    def _name(self, number: int) -> str:
-        return self.names[number] if number < len(self.names) else str(number)
-
     def _did(self, runs: int) -> None:
         self.done += runs
         if self.tell is not None and runs:
-            self.tell(self.done, self.passes * self.survey.count)
+            self.tell(self.done, len(self.passes.groups) * self.passes.survey.count)
 
     def _save(self, collected: Collected) -> None:
         if self.state is not None:

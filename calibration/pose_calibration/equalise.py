@@ -11,13 +11,14 @@ to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
+from pose_calibration.passes import BUDGET_BYTES, Inputs, Passes
 from pose_calibration.placement.graph import Graph, attribute, name_of, text
 from pose_calibration.placement.operators import operands
 from pose_calibration.placement.prepared import prepared
@@ -26,19 +27,46 @@ from pose_runtime.arrays import AnyArray, Float64Array, IntArray
 MOST = 6
 """Exponents are at most this, up and down: a factor of 64."""
 
-Exponents = Mapping[str, tuple[int, ...]]
+Exponents = dict[str, tuple[int, ...]]
 """Tensor -> exponent e per channel: the equalised tensor holds x / 2^e."""
 
+_WEIGHTED = ("Conv", "ConvTranspose")
 _PASS = frozenset(("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Resize"))
 """Let a positive factor of a channel through."""
 
 
-def exponents(model: onnx.ModelProto, peaks: Mapping[str, Float64Array], *, balance: float = 0.5) -> Exponents:
+def channel_reach(
+    graph: bytes, tensors: Sequence[str], inputs: Inputs, *, budget_bytes: int = BUDGET_BYTES, threads: int | None = None
+) -> dict[str, Float64Array]:
+    """How far each channel of tensors (N, C, H, W) usually reaches: float64 (C,), median over the inputs of max |x|.
+
+    Args:
+        graph, tensors, inputs, budget_bytes, threads: as in `collect.collect`.
+    """
+    passes = Passes(graph, tensors, inputs, budget_bytes=budget_bytes, threads=threads)
+    reach: dict[str, Float64Array] = {}
+    for group in passes.groups:
+        peaks: dict[str, list[AnyArray]] = {name: [] for name in group}
+        for _, values in passes.run(group):
+            for name, array in values.items():
+                peaks[name].append(np.abs(array).max(axis=(0, *range(2, array.ndim))))
+        reach |= {name: np.median(np.array(rows, np.float64), axis=0) for name, rows in peaks.items()}
+    return reach
+
+
+def read_by_weights(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors whose channels `exponents` wants to know about."""
+    graph = Graph(prepared(model))
+    nodes = (node for node in graph.nodes.values() if node.op_type in _WEIGHTED and operands(graph, node) == (0, 1))
+    return tuple(dict.fromkeys(node.input[0] for node in nodes))
+
+
+def exponents(model: onnx.ModelProto, reach: Mapping[str, Float64Array], *, balance: float = 0.5) -> Exponents:
     """Choose the factors.
 
     Args:
         model: the FP32 graph.
-        peaks: per tensor that a weighted node reads, how far each channel reaches: float64 (C,), at least 0.
+        reach: of the tensors in `read_by_weights`, see `channel_reach`.
         balance: 0 leaves activations as they are, 1 makes all their channels reach equally far, between them the
             weights' spread is kept in check as well.
 
@@ -47,20 +75,18 @@ def exponents(model: onnx.ModelProto, peaks: Mapping[str, Float64Array], *, bala
     """
     graph = Graph(prepared(model))
     groups = _Groups(graph)
-    reach = np.zeros(groups.count)
+    extent = np.zeros(groups.count)
     column = np.zeros(groups.count)
     for node in graph.nodes.values():
-        places = operands(graph, node)
-        if places is None or node.op_type not in ("Conv", "ConvTranspose"):
+        if node.op_type not in _WEIGHTED or operands(graph, node) != (0, 1):
             continue
         labels = groups.roots(node.input[0])
-        if node.input[0] in peaks:
-            peak = peaks[node.input[0]]
-            np.maximum.at(reach, labels, peak / max(float(peak.max()), 1e-30))
+        channels = reach[node.input[0]]
+        np.maximum.at(extent, labels, channels / max(float(channels.max()), 1e-30))
         np.maximum.at(column, labels, _columns(graph, node))
-    live = groups.free & (reach > 0) & (column > 0)
+    live = groups.free & (extent > 0) & (column > 0)
     wanted = np.zeros(groups.count)
-    wanted[live] = balance * np.log2(reach[live]) - (1 - balance) * np.log2(column[live])
+    wanted[live] = balance * np.log2(extent[live]) - (1 - balance) * np.log2(column[live])
     whole = np.clip(np.rint(wanted), -MOST, MOST).astype(np.int64)
     chosen = {tensor: whole[groups.roots(tensor)] for tensor in groups.labels}
     return {tensor: tuple(int(e) for e in values) for tensor, values in chosen.items() if values.any()}
@@ -79,8 +105,7 @@ def equalised(model: onnx.ModelProto, chosen: Exponents) -> onnx.ModelProto:
     stored = {tensor.name: tensor for tensor in new.graph.initializer}
     taken = {*stored, *graph.inputs, *graph.producers}
     for node in new.graph.node:
-        places = operands(graph, node)
-        if places is None or node.op_type not in ("Conv", "ConvTranspose"):
+        if node.op_type not in _WEIGHTED or operands(graph, node) != (0, 1):
             continue
         before, after = (_factors(chosen.get(name)) for name in (node.input[0], name_of(node)))
         if before is None and after is None:
@@ -174,7 +199,7 @@ class _Groups:
 
     def _node(self, graph: Graph, node: NodeProto) -> None:
         out, data = name_of(node), [name for name in node.input if name and name not in graph.constants]
-        if node.op_type in ("Conv", "ConvTranspose") and operands(graph, node) == (0, 1):
+        if node.op_type in _WEIGHTED and operands(graph, node) == (0, 1):
             weights, groups = graph.array(node.input[1]), attribute(node, "group", 1)
             self._fresh(out, weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * groups)
             self._meet(node.input[0], weights.shape[1] * groups if node.op_type == "Conv" else weights.shape[0])

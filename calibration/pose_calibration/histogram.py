@@ -31,12 +31,14 @@ class Histogram:
             middle one is twice as wide, and bin 0 stays empty.
         exponent: all |x| < 2^exponent; the smallest that fits, -100 at least.
         low, high: the smallest and the largest value, exactly; inf and -inf while there is none.
+        peaks: largest |x| of each array that was added, in order.
     """
 
     counts: IntArray = field(default_factory=lambda: np.zeros(2 * BINS, np.int64))
     exponent: int = _SMALLEST
     low: float = math.inf
     high: float = -math.inf
+    peaks: list[float] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -67,6 +69,7 @@ class Histogram:
                 raise CalibrationError(f"{bad} of {flat.size} values are NaN or infinite")
         self._grow(max(_exponent(low), _exponent(high)))
         self.low, self.high = min(self.low, low), max(self.high, high)
+        self.peaks.append(max(-low, high))
         self._count(flat)
 
     def merge(self, other: Histogram) -> None:
@@ -75,6 +78,7 @@ class Histogram:
         self._grow(exponent)
         self.counts += _merged(other.counts, exponent - other.exponent)
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.peaks += other.peaks
 
     def magnitudes(self) -> IntArray:
         """int64 (BINS,): for each i, how many |x| lie in i * width <= |x| < (i + 1) * width."""
@@ -134,6 +138,8 @@ def to_arrays(histograms: Mapping[str, Histogram]) -> dict[str, AnyArray]:
         "counts": np.array([h.counts for h in values], np.int64).reshape(-1, 2 * BINS),
         "exponents": np.array([h.exponent for h in values], np.int64),
         "extremes": np.array([(h.low, h.high) for h in values], np.float64).reshape(-1, 2),
+        "peaks": np.array([peak for h in values for peak in h.peaks], np.float64),
+        "arrays": np.array([len(h.peaks) for h in values], np.int64),
     }
 
 
@@ -145,9 +151,13 @@ def from_arrays(arrays: Mapping[str, AnyArray]) -> dict[str, Histogram]:
     wanted = ((n,), (n, 2 * BINS), (n,), (n, 2))
     if (names.shape, counts.shape, exponents.shape, extremes.shape) != wanted or names.dtype.kind != "U":
         raise ValueError(f"arrays of shapes {counts.shape}, {exponents.shape}, {extremes.shape}")
+    ends = np.cumsum(arrays["arrays"], dtype=np.int64)
+    if ends.shape != (n,) or (n and ends[-1] != len(arrays["peaks"])):
+        raise ValueError(f"{len(arrays['peaks'])} peaks of {n} tensors")
+    peaks = np.split(arrays["peaks"].astype(np.float64), ends[:-1])
     if counts.dtype != np.int64 or exponents.dtype != np.int64 or extremes.dtype != np.float64:
         raise ValueError(f"arrays of {counts.dtype}, {exponents.dtype}, {extremes.dtype}")
     return {
-        str(name): Histogram(counts[i].copy(), int(exponents[i]), float(extremes[i, 0]), float(extremes[i, 1]))
+        str(name): Histogram(counts[i].copy(), int(exponents[i]), float(extremes[i, 0]), float(extremes[i, 1]), peaks[i].tolist())
         for i, name in enumerate(names)
     }

@@ -16,7 +16,7 @@ from pose_calibration.histogram import Histogram
 from pose_runtime.arrays import AnyArray, Float64Array, IntArray
 from pose_runtime.errors import CalibrationError
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
+Method = Literal["typical", "minmax", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 PERCENTILE = 99.99
 LEVELS = 127
@@ -30,7 +30,9 @@ _MSE_SMALLEST = 16  # bins: 1/128 to 1/256 of the largest |x|
 def limits(histogram: Histogram, method: Method, *, percentile: float = PERCENTILE) -> tuple[float, float]:
     """The smallest and the largest value that the integers shall stand for; low <= 0 <= high.
 
-    minmax: all values. percentile: the smallest bin edge t with that share of the values in [-t, t]. entropy and mse:
+    typical: t is the median over the arrays that were added, pictures for one, of their largest |x|. Pose networks may
+    reach ten times as far as usual on some picture, in a region where nobody is, and what is cut off there is nobody's
+    keypoint; min-max and squared error let that region decide. minmax: all values. percentile: the smallest bin edge t with that share of the values in [-t, t]. entropy and mse:
     see `entropy_threshold` and `mse_threshold`. A tensor of zeros, or one that was never seen, has the range (0, 0).
 
     Args:
@@ -54,7 +56,9 @@ def limits(histogram: Histogram, method: Method, *, percentile: float = PERCENTI
     if method == "minmax" or used < _CLASSES:  # under 2^-100 / 32, where all lies in a few bins
         return low, high
     counts = magnitudes[:used]
-    if method == "percentile":
+    if method == "typical":
+        threshold = float(np.median(histogram.peaks)) or largest
+    elif method == "percentile":
         threshold = histogram.width * percentile_edge(counts, percentile)
     elif method == "entropy":
         threshold = histogram.width * entropy_edge(counts)

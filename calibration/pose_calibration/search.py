@@ -227,7 +227,7 @@ class BudgetError(CalibrationError):
     def __init__(self, found: Found, budget: Budget) -> None:
         super().__init__(
             f"INT8 loses {found.best.loss:.2f} AP points with {100 * found.best.share:.1f} % of the work in INT8, "
-            f"wanted at most {budget.max_loss:g} with at least {100 * budget.min_int8:g} %; fine-tune with pose-train --qat, "
-            "or allow more with --max-loss or --min-int8"
+            f"wanted at most {budget.max_loss:g} with at least {100 * budget.min_int8:g} %; fine-tune with "
+            "pose-train --qat, or allow more with --max-loss or --min-int8"
         )
         self.found = found
