@@ -18,7 +18,7 @@ from pose_calibration.taps import Shape, Taps, bytes_of, order_of, shapes_of
 from pose_runtime.arrays import AnyArray
 from pose_runtime.errors import CalibrationError
 
-BUDGET_BYTES = 256 << 20
+BUDGET_BYTES = 512 << 20
 """Of the tensors that one run gives out."""
 
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import onnx
 
 from pose_calibration.collect import collect
+from pose_calibration.equalise import channel_reach, equalised, exponents, read_by_weights
 from pose_calibration.inputs import NetworkInputs
 from pose_calibration.judge import Judge, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
@@ -84,7 +85,10 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     reference = encode(model)
     tell(f"measuring ranges on {settings.calibration.description}")
     inputs = NetworkInputs(settings.calibration, manifest.input)
-    histograms = collect(reference, watched(model), inputs, budget_bytes=settings.memory, names=inputs.names)
+    reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
+    chosen = exponents(model, reach)
+    model = equalised(model, chosen)
+    histograms = collect(encode(model), watched(model), inputs, budget_bytes=settings.memory, names=inputs.names)
     fp32 = overflowing(model, {name: (h.low, h.high) for name, h in histograms.items()})
     for name in fp32:
         tell(f"{name}: its values are too large for FP16; it stays FP32")
@@ -101,6 +105,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
             version=VERSION,
             int8=nodes,
             ranges={name: limits(histogram, method) for name, histogram in histograms.items()},
+            exponents=chosen,
             fp32=fp32,
             method=method,
             data=settings.calibration.description,
