@@ -60,6 +60,7 @@ def plan_of(model: onnx.ModelProto, images: Iterable[Array], *, heads: bool = Fa
         "version": VERSION,
         "int8": chosen or tuple(node.name for node in weighted(model) if heads or not node.head),
         "ranges": ranges(model, images, candidates(model)),
+        "exponents": {},
         "fp32": (),
         "method": "minmax",
         "data": "test",

@@ -36,7 +36,12 @@ _PASS = frozenset(("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAverage
 
 
 def channel_reach(
-    graph: bytes, tensors: Sequence[str], inputs: Inputs, *, budget_bytes: int = BUDGET_BYTES, threads: int | None = None
+    graph: bytes,
+    tensors: Sequence[str],
+    inputs: Inputs,
+    *,
+    budget_bytes: int = BUDGET_BYTES,
+    threads: int | None = None,
 ) -> dict[str, Float64Array]:
     """How far each channel of tensors (N, C, H, W) usually reaches: float64 (C,), median over the inputs of max |x|.
 

@@ -158,6 +158,8 @@ def from_arrays(arrays: Mapping[str, AnyArray]) -> dict[str, Histogram]:
     if counts.dtype != np.int64 or exponents.dtype != np.int64 or extremes.dtype != np.float64:
         raise ValueError(f"arrays of {counts.dtype}, {exponents.dtype}, {extremes.dtype}")
     return {
-        str(name): Histogram(counts[i].copy(), int(exponents[i]), float(extremes[i, 0]), float(extremes[i, 1]), peaks[i].tolist())
+        str(name): Histogram(
+            counts[i].copy(), int(exponents[i]), float(extremes[i, 0]), float(extremes[i, 1]), peaks[i].tolist()
+        )
         for i, name in enumerate(names)
     }

@@ -32,8 +32,9 @@ def limits(histogram: Histogram, method: Method, *, percentile: float = PERCENTI
 
     typical: t is the median over the arrays that were added, pictures for one, of their largest |x|. Pose networks may
     reach ten times as far as usual on some picture, in a region where nobody is, and what is cut off there is nobody's
-    keypoint; min-max and squared error let that region decide. minmax: all values. percentile: the smallest bin edge t with that share of the values in [-t, t]. entropy and mse:
-    see `entropy_threshold` and `mse_threshold`. A tensor of zeros, or one that was never seen, has the range (0, 0).
+    keypoint; by min-max and squared error that region would decide. minmax: all values. percentile: the smallest bin
+    edge t with that share of the values in [-t, t]. entropy and mse: see `entropy_edge` and `mse_edge`. A tensor of
+    zeros, or one that was never seen, has the range (0, 0).
 
     Args:
         histogram: of the tensor.

@@ -28,9 +28,9 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int8: the weighted nodes (Conv, ConvTranspose, Gemm, MatMul) whose products are INT8, in the graph's order.
         ranges: activation tensor -> the smallest and largest value that its integers stand for, low <= 0 <= high.
             Tensors without one are never quantised.
-        exponents: activation tensor -> e per channel: the tensor is divided by 2^e before it is rounded, and the weights
-            that read it are multiplied by it (`equalise.py`); tensors without an entry are not. Ranges are those of the
-            divided tensors.
+        exponents: activation tensor -> e per channel: it is divided by 2^e before it is rounded, and the weights that
+            read it are multiplied by that (`equalise.py`); tensors without an entry are not. The ranges are those of
+            the divided tensors.
         fp32: nodes that stay FP32 where the graph is typed FP16, because a value there overflows.
         method: how the ranges were chosen (`limits.METHODS`).
         data: what they were measured on, in words.

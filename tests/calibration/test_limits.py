@@ -138,7 +138,7 @@ def test_zeros_do_not_sway_entropy() -> None:
 
 
 def test_wrong_options_are_refused() -> None:
-    with pytest.raises(CalibrationError, match="range method: got 'max', wanted one of minmax"):
+    with pytest.raises(CalibrationError, match="range method: got 'max', wanted one of typical"):
         limits(Histogram(), "max")  # type: ignore[arg-type]
     for bad in (0.0, -1.0, 100.1, math.nan):
         with pytest.raises(CalibrationError, match="percentile: got"):
