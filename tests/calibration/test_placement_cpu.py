@@ -217,10 +217,13 @@ def test_channels_are_filled_up_to_fours() -> None:
     [
         (node("Gemm", ["x", "w:12,8", "b:12"], "a", transB=1), (4, 8), "QGemm"),
         (node("Gemm", ["x", "w:8,12", "b:12"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:1,12"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:1"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:4,12"], "a"), (4, 8), "Gemm"),  # a bias for each row has no kernel
         (node("MatMul", ["x", "w:8,12"], "a"), (1, 4, 8), "QLinearMatMul"),
         (node("MatMul", ["w:5,4", "x"], "a"), (1, 4, 8), "MatMul"),  # its weights stand on the side of activations
     ],
-    ids=["GemmB", "Gemm", "MatMul", "left"],
+    ids=["GemmB", "Gemm", "row", "scalar", "rows", "MatMul", "left"],
 )
 def test_matrix_products(layer, shape, kernel: str, tmp_path: Path) -> None:
     model = small([layer, node("Sigmoid", ["a"], "y")], shape=shape)
