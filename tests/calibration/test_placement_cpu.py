@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from placing import constant, node, optimised, plan_of, run, small, sqnr
-from pose_calibration.placement import cpu_graph, tensorrt_graph
+from pose_calibration.placement import cpu_graph, cpu_share, int8_share, tensorrt_graph
 from pose_calibration.placement.scales import Ties, asymmetric, half_scale, symmetric
 
 
@@ -196,7 +196,28 @@ def test_transposed_convolution(tmp_path: Path) -> None:
         found = kernels(new, tmp_path)
         assert found["QLinearConv"] == (3 if kind == "QLinearConv" else 2)
         assert found["ConvTranspose"] == (0 if kind == "QLinearConv" else 1)
+        plan = plan_of(model, [image()])
+        if kind == "QLinearConv":
+            assert cpu_share(model, plan) == int8_share(model, plan)
+        else:
+            assert 0 < cpu_share(model, plan) < int8_share(model, plan)
         assert sqnr(run(model, image())[0], run(new, image())[0]) > 22
+
+
+@pytest.mark.parametrize("activation", [True, False])
+def test_transposed_convolution_that_is_a_head(activation: bool, tmp_path: Path) -> None:
+    nodes = [node("ConvTranspose", ["x", "v:4,6,4,4", "b:6"], "t", strides=[2, 2], pads=[1] * 4)]
+    model = small(
+        [*nodes, node("Relu", ["t"], "r")] if activation else nodes, shape=(1, 4, 8, 8), outputs=["tr"[activation]]
+    )
+    x = image(1, 4, 8, 8)
+    plan = plan_of(model, [x], heads=True)
+    for make in (cpu_graph, tensorrt_graph):
+        new = make(model, plan)
+        onnx.checker.check_model(new, full_check=True)
+        assert [v.name for v in new.graph.output] == [v.name for v in model.graph.output]
+        assert sqnr(run(model, x)[0], run(new, x)[0]) > 25
+    assert kernels(cpu_graph(model, plan), tmp_path)["QLinearConv"] == 1
 
 
 def test_channels_are_filled_up_to_fours() -> None:
@@ -217,10 +238,13 @@ def test_channels_are_filled_up_to_fours() -> None:
     [
         (node("Gemm", ["x", "w:12,8", "b:12"], "a", transB=1), (4, 8), "QGemm"),
         (node("Gemm", ["x", "w:8,12", "b:12"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:1,12"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:1"], "a"), (4, 8), "QGemm"),
+        (node("Gemm", ["x", "w:8,12", "b:4,12"], "a"), (4, 8), "Gemm"),  # a bias for each row has no kernel
         (node("MatMul", ["x", "w:8,12"], "a"), (1, 4, 8), "QLinearMatMul"),
         (node("MatMul", ["w:5,4", "x"], "a"), (1, 4, 8), "MatMul"),  # its weights stand on the side of activations
     ],
-    ids=["GemmB", "Gemm", "MatMul", "left"],
+    ids=["GemmB", "Gemm", "row", "scalar", "rows", "MatMul", "left"],
 )
 def test_matrix_products(layer, shape, kernel: str, tmp_path: Path) -> None:
     model = small([layer, node("Sigmoid", ["a"], "y")], shape=shape)

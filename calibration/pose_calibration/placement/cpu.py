@@ -17,7 +17,7 @@ from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.qdq import Placement, with_qdq
 from pose_calibration.placement.scales import Ties, asymmetric
 from pose_calibration.placement.subpixel import subpixel
-from pose_calibration.placement.weighted import activation_of, planned
+from pose_calibration.placement.weighted import activation_of, planned, share_of
 from pose_calibration.plan import Plan
 
 KERNELS = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
@@ -47,6 +47,14 @@ def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
     graph, plan = subpixel(graph, plan, planned(graph, plan))
     graph, plan = aligned(graph, plan, integer_weighted(graph, plan))
     return with_qdq(graph, placement(graph, plan))
+
+
+def cpu_share(model: ModelProto, plan: Plan, *, size_wh: tuple[int, int] | None = None) -> float:
+    """As `int8_share`, of what `cpu_graph` really makes integer: no more than the plan says."""
+    graph = Graph(prepared(model))
+    written, new = subpixel(graph, plan, planned(graph, plan))
+    integer = integer_weighted(written, new)
+    return share_of(graph, (old for old, name in zip(plan.int8, new.int8, strict=True) if name in integer), size_wh)
 
 
 def placement(graph: Graph, plan: Plan) -> Placement:

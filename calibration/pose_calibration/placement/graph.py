@@ -76,6 +76,12 @@ def text(node: NodeProto, name: str, default: str) -> str:
     return default if found is None else bytes(found.s).decode()
 
 
+def ints(node: NodeProto, name: str, default: list[int]) -> list[int]:
+    """An attribute of several integers."""
+    found: AttributeProto | None = next((a for a in node.attribute if a.name == name), None)
+    return default if found is None else list(found.ints)
+
+
 class Draft:
     """A new graph in the making: nodes in order, constants, names that nobody has yet."""
 

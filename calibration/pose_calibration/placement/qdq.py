@@ -115,14 +115,20 @@ class _Writer:
         source, axis = node.input[places[1]], channel_axis(self.graph, node)
         weights = self.graph.array(source)
         scales = self.placement.round_scales(weight_scales(weights, axis))
-        bias = node.input[2] if len(node.input) > 2 and node.input[2] in self.graph.constants else ""
         if self.placement.integer_bias:
             size = np.float32(self.placement.scales[node.input[places[0]]].scale)
-            values = self.graph.array(bias) if bias else np.zeros(1, np.float32)
-            scales = _floored(scales, values, size)
-            if bias:
-                inputs[2] = self._bias(bias, values, scales * size)
+            bias = self._vector(node, scales.size)
+            scales = _floored(scales, np.zeros(1, np.float32) if bias is None else bias, size)
+            if bias is not None:
+                inputs[2] = self._bias(node.input[2], bias, scales * size)
         inputs[places[1]] = self._stored(source, weights, scales, axis)
+
+    def _vector(self, node: NodeProto, channels: int) -> FloatArray | None:
+        """A constant bias as (channels,); None where there is none, or one that differs along other axes too."""
+        if len(node.input) < 3 or node.input[2] not in self.graph.constants:
+            return None
+        bias = self.graph.array(node.input[2])
+        return np.broadcast_to(bias.reshape(-1), (channels,)) if bias.size in (1, channels) else None
 
     def _stored(self, source: str, weights: FloatArray, scales: FloatArray, axis: int | None) -> str:
         key = (source, axis, scales.tobytes())

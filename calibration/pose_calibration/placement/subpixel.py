@@ -12,9 +12,9 @@ from collections.abc import Collection
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from onnx import AttributeProto, NodeProto, helper
+from onnx import NodeProto, helper
 
-from pose_calibration.placement.graph import Draft, Graph, attribute, name_of, renamed
+from pose_calibration.placement.graph import Draft, Graph, attribute, ints, name_of, renamed
 from pose_calibration.placement.operators import operands, result_of
 from pose_calibration.placement.scales import FloatArray
 from pose_calibration.plan import Plan
@@ -79,7 +79,7 @@ def _tail(graph: Graph, start: str, end: str) -> list[str]:
 def _convolution(graph: Graph, draft: Draft, node: NodeProto, axes: tuple[Axis, Axis]) -> str:
     """Append the convolution; its output channel c * s^2 + fy * s + fx is phase (fy, fx) of channel c."""
     source = node.input[1]
-    stride, pads = _strides(node), _ints(node, "pads", [0] * 4)
+    stride, pads = _strides(node), ints(node, "pads", [0] * 4)
     group = attribute(node, "group", 1)
     weights = draft.constant(
         f"{source}/phases", phase_weights(graph.array(source), stride, (pads[0], pads[1]), axes, group)
@@ -128,16 +128,16 @@ def _axes(graph: Graph, node: NodeProto) -> tuple[Axis, Axis] | None:
     """Both axes, where the node can be rewritten."""
     assert operands(graph, node) is not None
     dims = list(graph.constants[node.input[1]].dims)
-    strides = _ints(node, "strides", [1, 1])
+    strides = ints(node, "strides", [1, 1])
     known = {"kernel_shape", "strides", "pads", "output_padding", "group", "dilations", "auto_pad"}
     if (
         len(dims) != 4
         or strides[0] != strides[1]
-        or any(dilation != 1 for dilation in _ints(node, "dilations", [1, 1]))
+        or any(dilation != 1 for dilation in ints(node, "dilations", [1, 1]))
         or any(a.name not in known or (a.name == "auto_pad" and a.s != b"NOTSET") for a in node.attribute)
     ):
         return None
-    pads, extra = _ints(node, "pads", [0] * 4), _ints(node, "output_padding", [0, 0])
+    pads, extra = ints(node, "pads", [0] * 4), ints(node, "output_padding", [0, 0])
     vertical, horizontal = (_axis(dims[2 + i], strides[0], pads[i], pads[i + 2], extra[i]) for i in range(2))
     return None if vertical is None or horizontal is None else (vertical, horizontal)
 
@@ -152,9 +152,4 @@ def _axis(kernel: int, stride: int, before: int, after: int, extra: int) -> Axis
 
 
 def _strides(node: NodeProto) -> int:
-    return _ints(node, "strides", [1, 1])[0]
-
-
-def _ints(node: NodeProto, name: str, default: list[int]) -> list[int]:
-    found: AttributeProto | None = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else list(found.ints)
+    return ints(node, "strides", [1, 1])[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 from onnx import ModelProto
 
@@ -83,10 +85,14 @@ def blocks(
 def int8_share(model: ModelProto, plan: Plan, *, size_wh: tuple[int, int] | None = None) -> float:
     """The plan's INT8 multiply-accumulates over those of all weighted nodes, 0 to 1; 0 where there are none."""
     graph = Graph(prepared(model))
-    chosen = set(planned(graph, plan))
+    return share_of(graph, planned(graph, plan), size_wh)
+
+
+def share_of(graph: Graph, names: Iterable[str], size_wh: tuple[int, int] | None) -> float:
+    """The multiply-accumulates of some weighted nodes over those of all, 0 to 1."""
     counted = node_macs(graph.model, size_wh=size_wh)
     total = sum(counted[name] for name in weighted_names(graph))
-    return sum(counted[name] for name in chosen) / total if total else 0.0
+    return sum(counted[name] for name in names) / total if total else 0.0
 
 
 def weighted_names(graph: Graph) -> tuple[str, ...]:
