@@ -1,0 +1,259 @@
+"""Training with the roundings of INT8 in the network (quantisation-aware training, QAT).
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018,
+section 3: values are rounded where the INT8 graph rounds them, gradients pass the rounding as if it were not there (the
+straight-through estimator; none pass where a value is clipped). Where that is, and the activations' scales, come from
+the Q/DQ graph that the INT8 plan gives: what is trained is what is deployed.
+
+Weights are those of the plain network; the roundings have none of their own. Batch norms keep their statistics, as the
+exported graph, into whose weights they are folded, does; their scale and offset are trained.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pose_calibration.graph_stats import load_onnx
+from pose_calibration.placement import tensorrt_graph
+from pose_calibration.plan import Plan
+from pose_export.graph import simplified
+from pose_export.to_onnx import export_onnx
+from pose_export.training.partners import Partners
+from pose_export.training.places import Place, Places, read_places
+from pose_runtime.errors import ExportError
+
+MIN_SCALE = 2.0**-14
+"""The smallest normal FP16 number: TensorRT refuses a scale of 0."""
+_PROBE = 64  # height and width, at least, of the picture that steps are recognised by
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with INT8 weights, and the batch norm that is folded into them.
+
+    Attributes:
+        name: of the module, in the network.
+        norm: of the batch norm behind it; None without.
+        axis: of the weights that counts output channels.
+    """
+
+    name: str
+    norm: str | None
+    axis: int
+
+
+@dataclass(frozen=True)
+class Roundings:
+    """What one mode of a network, training or evaluation, computes with roundings: steps, and layers to round."""
+
+    graph: fx.Graph
+    layers: tuple[Layer, ...]
+
+
+class FakeQuantised(nn.Module):
+    """A network that rounds as its INT8 graph does.
+
+    Args:
+        network: as traced; it is used, not copied, and it keeps the only weights that there are.
+        roundings: for training, and for evaluation, where a network may compute less.
+    """
+
+    def __init__(self, network: nn.Module, roundings: dict[bool, Roundings]) -> None:
+        super().__init__()
+        self.network = network
+        self._layers = {mode: of.layers for mode, of in roundings.items()}
+        # not registered: they hold the network's own modules
+        self._graphs = {mode: fx.GraphModule(network, of.graph) for mode, of in roundings.items()}
+        self.train(network.training)
+
+    def train(self, mode: bool = True) -> FakeQuantised:
+        """As any module, but batch norms stay in evaluation mode."""
+        super().train(mode)
+        for module in self.network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Any:
+        """What the network returns, from rounded weights and activations."""
+        weights = {f"{layer.name}.weight": self._rounded(layer) for layer in self._layers[self.training]}
+        return functional_call(self._graphs[self.training], weights, (x,))
+
+    def _rounded(self, layer: Layer) -> Tensor:
+        """Weights rounded per output channel.
+
+        The graph rounds weights times the batch norm's factor f of their channel. Both w and f·w become the same
+        integers, with steps s and s·|f|, so w is rounded with the graph's step over |f|.
+        """
+        weight = cast(Tensor, self.network.get_submodule(layer.name).weight)
+        shape = [-1 if axis == layer.axis else 1 for axis in range(weight.ndim)]
+        with torch.no_grad():
+            factor = torch.ones((), device=weight.device)
+            if layer.norm is not None:
+                factor = _factor(self.network.get_submodule(layer.norm)).abs().clamp_min(1e-30)
+            largest = weight.abs().amax([axis for axis in range(weight.ndim) if axis != layer.axis])
+            step = (largest * factor / 127).half().float().clamp_min(MIN_SCALE) / factor
+        return _round(weight, step.view(shape))
+
+
+def quantise(
+    network: nn.Module, plan: Plan, name: str, *, outputs: Sequence[str | None], step: int
+) -> Callable[[nn.Module], FakeQuantised]:
+    """What puts a plan's roundings into a network, or into a copy with other weights.
+
+    Args:
+        network: in evaluation mode, as it will be exported.
+        plan: of that network's export.
+        name: of the plan, for messages.
+        outputs: names of its output tensors, as for `export_onnx`.
+        step: input width and height must be multiples of this.
+
+    Raises:
+        ExportError: the plan names what the network does not have, or `torch.fx` cannot trace the network.
+        CalibrationError: the plan does not fit the graph.
+    """
+    model = exported(network, outputs, -(-_PROBE // step) * step)
+    _check(plan, name, model)
+    places = read_places(model, tensorrt_graph(model, plan))
+    if not places.weights:
+        raise ExportError(f"{name}: makes no layer of the network INT8; plain training is what it asks for")
+    roundings = {training: _placed(network, model, places, training=training) for training in (True, False)}
+    return lambda copy: FakeQuantised(copy, roundings)
+
+
+def exported(network: nn.Module, outputs: Sequence[str | None], side: int) -> ModelProto:
+    """The graph whose tensors a plan names, at this height and width; the names do not depend on them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(
+            network, input_name="image", output_names=outputs, size_wh=(side, side), dynamic_batch=False, path=path
+        )
+        return simplified(load_onnx(path))
+
+
+def fake_quantise(x: Tensor, scale: float) -> Tensor:
+    """float32 of the same shape, rounded to -128 to 127 times `scale`, as QuantizeLinear and DequantizeLinear do."""
+    return _round(nn.functional.hardtanh(x.float(), -128 * scale, 127 * scale), scale)
+
+
+def _round(x: Tensor, step: Tensor | float) -> Tensor:
+    rounded: Tensor = _Round.apply(x, step)  # type: ignore[no-untyped-call]
+    return rounded
+
+
+class _Round(torch.autograd.Function):
+    """To multiples of a step, half to even; the gradient passes. torch.fake_quantize_* takes three times as long."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, step: Tensor | float) -> Tensor:
+        return (x / step).round_().mul_(step)
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def _factor(norm: nn.Module) -> Tensor:
+    """What a batch norm in evaluation mode multiplies each channel with."""
+    assert isinstance(norm, _BatchNorm) and norm.running_var is not None  # noqa: PT018
+    factor = (norm.running_var + norm.eps).rsqrt()
+    return factor if norm.weight is None else factor * norm.weight
+
+
+# ---- from the plan's names to the network's steps ----------------------------------------------------------------
+
+
+def _check(plan: Plan, name: str, model: ModelProto) -> None:
+    there = {value.name for value in model.graph.input} | {out for node in model.graph.node for out in node.output}
+    for what in (*plan.int8, *plan.ranges):
+        if what not in there:
+            raise ExportError(
+                f"{name}: no tensor {what[:200]!r} in the exported network; wanted a plan of this network: calibrate it"
+            )
+
+
+def _placed(network: nn.Module, model: ModelProto, places: Places, *, training: bool) -> Roundings:
+    graph = _traced(network, training=training)
+    named = [name for place in places.activations for name in (place.tensor, place.reader)]
+    partners = Partners(network, graph, model, [*named, *places.weights])
+    modules = dict(network.named_modules())
+    layers = [_layer(partners.of(reader), modules, reader) for reader in places.weights]
+    made: dict[tuple[fx.Node, tuple[float, ...]], fx.Node] = {}
+    for place in places.activations:
+        reader, source = _edge(partners, place, modules)
+        key = source, place.scales
+        if key not in made:  # once for all that read it with the same scales
+            made[key] = _inserted(graph, source, place.scales)
+        reader.replace_input_with(source, made[key])
+    graph.lint()
+    return Roundings(graph, tuple(layers))
+
+
+def _traced(network: nn.Module, *, training: bool) -> fx.Graph:
+    """The steps of one mode; the network is in evaluation mode afterwards."""
+    try:
+        return fx.Tracer().trace(network.train(training))
+    except Exception as error:  # whatever a forward does with a proxy
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ExportError(f"torch.fx cannot trace the network, which --qat needs: {reason}") from error
+    finally:
+        network.eval()
+
+
+def _layer(found: list[fx.Node], modules: dict[str, nn.Module], reader: str) -> Layer:
+    """The layer whose result, behind its batch norm if it has one, is among the steps."""
+    for node in _with_inputs_of_norms(found, modules):
+        module = _module(node, modules)
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            users = list(node.users)
+            folded = len(users) == 1 and isinstance(_module(users[0], modules), _BatchNorm)
+            return Layer(
+                name=str(node.target),
+                norm=str(users[0].target) if folded else None,
+                axis=1 if isinstance(module, nn.ConvTranspose2d) else 0,
+            )
+    raise ExportError(f"the plan makes {reader[:200]!r} INT8, which no convolution or linear layer of PyTorch computes")
+
+
+def _edge(partners: Partners, place: Place, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node]:
+    """The step that reads the rounded tensor, and the step that it reads it from."""
+    sources = partners.of(place.tensor)
+    for reader in _with_inputs_of_norms(partners.of(place.reader), modules):
+        for source in sources:
+            if source in reader.all_input_nodes:
+                return reader, source
+    raise ExportError(
+        f"the plan rounds {place.tensor[:200]!r} for {place.reader[:200]!r}; no step of the PyTorch network reads it so"
+    )
+
+
+def _with_inputs_of_norms(nodes: list[fx.Node], modules: dict[str, nn.Module]) -> list[fx.Node]:
+    """The steps, each batch norm after the step that it follows: to ONNX both are one node."""
+    spread: list[fx.Node] = []
+    for node in nodes:
+        if isinstance(_module(node, modules), _BatchNorm):
+            spread.extend(node.all_input_nodes)
+        spread.append(node)
+    return list(dict.fromkeys(spread))
+
+
+def _module(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
+    return modules.get(str(node.target)) if node.op == "call_module" else None
+
+
+def _inserted(graph: fx.Graph, source: fx.Node, scales: tuple[float, ...]) -> fx.Node:
+    node = source
+    for scale in scales:
+        with graph.inserting_after(node):
+            node = graph.call_function(fake_quantise, (node, scale))
+    return node
