@@ -151,6 +151,8 @@ def test_training_with_int8_roundings(tmp_path: Path, data: str) -> None:
     )
     assert exported.exit_code == 0, exported
     (tmp_path / "plan.json").rename(tmp_path / "other.json")
+    assert "INT8 plan plan.json: No such file" in failing(*options, "--qat", "plan.json", "--out", "new")
+    assert "recipe.toml: no INT8 plan" in failing(*options, "--qat", "recipe.toml", "--out", "new")
     assert "another recipe: qat: plan.json before, other.json now" in failing(
         *options, "--qat", "other.json", "--out", "fine", "--lr", 2e-3, "--resume"
     )
@@ -179,8 +181,7 @@ GOOD = ["--recipe", "recipe.toml", "--data", "coco:data", "--steps", 3]
         ),
         ([*GOOD, "--init", "no.pth"], "no.pth: cannot read"),
         ([*GOOD, "--val", "coco:no"], "coco no: no such"),
-        ([*GOOD, "--qat", "no.json"], "INT8 plan no.json: No such file"),
-        ([*GOOD, "--qat", "recipe.toml"], "recipe.toml: no INT8 plan"),
+        ([*GOOD, "--qat", "no.json"], "--qat fine-tunes trained weights, whose batch norms it keeps; give --init"),
     ],
 )
 def test_wrong_options(data: str, options: list[Any], message: str) -> None:

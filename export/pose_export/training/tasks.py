@@ -136,6 +136,8 @@ def _roundings(entry: Entry, recipe: Recipe, network: nn.Module, tell: Tell) -> 
     """What the network runs as: itself, or with the roundings of the recipe's plan."""
     if recipe.qat is None:
         return lambda plain: plain
+    if recipe.init is None:
+        raise ExportError("--qat fine-tunes trained weights, whose batch norms it keeps; give --init CHECKPOINT")
     path = Path(recipe.qat)
     plan = decode_plan(read_small(path, "INT8 plan", MAX_BYTES), str(path))
     tell(f"{path}: {len(plan.int8)} layers with INT8 weights, ranges by {plan.method} of {plan.data}")
