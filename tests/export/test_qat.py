@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from pose_calibration.placement import tensorrt_graph  # noqa: E402
 from pose_calibration.plan import Plan  # noqa: E402
 from pose_export import networks  # noqa: E402
+from pose_export.training.fake_quantised import FakeQuantised, fake_quantise  # noqa: E402
 from pose_export.training.partners import Partners  # noqa: E402
 from pose_export.training.places import read_places  # noqa: E402
-from pose_export.training.qat import FakeQuantised, exported, fake_quantise, quantise  # noqa: E402
+from pose_export.training.qat import exported, quantise  # noqa: E402
 from pose_runtime.errors import ExportError, PoseError  # noqa: E402
 from roundings import TwoBlocks, in_float32, make_exact, pictures, plan_of, run_onnx  # noqa: E402
 
