@@ -141,7 +141,7 @@ def test_training_with_int8_roundings(tmp_path: Path, data: str) -> None:
     options = ["--recipe", "recipe.toml", "--data", data, "--steps", 8, "--val", data, "--init", "run/weights.pth"]
     result = train(*options, "--qat", "plan.json", "--out", "fine", "--lr", 2e-3)
     assert result.exit_code == 0, result
-    assert "plan.json: 3 layers with INT8 weights, ranges by minmax of noise" in result.output
+    assert "plan.json: 3 layers with INT8 weights" in result.output
     tensors = torch.load(tmp_path / "fine/weights.pth", weights_only=True)
     assert list(tensors) == list(network.state_dict())
     assert torch.equal(tensors["stem.1.running_var"], network.stem[1].running_var)

@@ -23,7 +23,6 @@ from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
 from pose_export.training.methods import AnyMethod
 from pose_export.training.parallel import ALONE, Group
-from pose_export.training.qat import quantise
 from pose_export.training.recipe import Recipe, explained
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
@@ -138,9 +137,11 @@ def _roundings(entry: Entry, recipe: Recipe, network: nn.Module, tell: Tell) -> 
         return lambda plain: plain
     if recipe.init is None:
         raise ExportError("--qat fine-tunes trained weights, whose batch norms it keeps; give --init CHECKPOINT")
+    from pose_export.training.qat import quantise  # only here are onnx and onnxruntime needed, which load slowly
+
     path = Path(recipe.qat)
     plan = decode_plan(read_small(path, "INT8 plan", MAX_BYTES), str(path))
-    tell(f"{path}: {len(plan.int8)} layers with INT8 weights, ranges by {plan.method} of {plan.data}")
+    tell(f"{path}: {len(plan.int8)} layers with INT8 weights")
     return quantise(network, plan, str(path), outputs=entry.outputs, step=entry.step)
 
 
