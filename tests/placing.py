@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -54,9 +55,10 @@ def ranges(model: onnx.ModelProto, images: Iterable[Array], tensors: Sequence[st
 
 def plan_of(model: onnx.ModelProto, images: Iterable[Array], *, heads: bool = False, **changes: object) -> Plan:
     """Everything INT8 but the heads (`heads`: they too), between the smallest and largest values seen."""
+    chosen = changes.pop("int8", None)
     parts = {
         "version": VERSION,
-        "int8": tuple(node.name for node in weighted(model) if heads or not node.head),
+        "int8": chosen or tuple(node.name for node in weighted(model) if heads or not node.head),
         "ranges": ranges(model, images, candidates(model)),
         "fp32": (),
         "method": "minmax",
@@ -76,6 +78,10 @@ def node(op_type: str, inputs: Sequence[str], output: str, **attributes: object)
     return helper.make_node(op_type, inputs, [output], **attributes)
 
 
+def constant(name: str, values: Array | np.generic) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
 def small(
     nodes: Sequence[onnx.NodeProto],
     *,
@@ -83,6 +89,7 @@ def small(
     outputs: Sequence[str] = ("y",),
     opset: int = 19,
     constants: Sequence[onnx.TensorProto] = (),
+    check: bool = True,
 ) -> onnx.ModelProto:
     """A checked model with input x whose outputs are of any size."""
     random = np.random.default_rng(1)
@@ -106,8 +113,18 @@ def small(
         list(drawn.values()),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset < 19 else 9)
+    if not check:
+        return model
     inferred = onnx.shape_inference.infer_shapes(model)
     del model.graph.output[:]
     model.graph.output.extend(inferred.graph.output)
     onnx.checker.check_model(model)
     return model
+
+
+def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The graph as ONNX Runtime runs it, before it is laid out for the machine's vector units."""
+    path = folder / "optimised.onnx"
+    level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    session(model, optimized_model_filepath=str(path), graph_optimization_level=level)
+    return onnx.load(path)

@@ -10,25 +10,31 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto
 
+from pose_calibration.placement.aligned import aligned
 from pose_calibration.placement.graph import Graph, name_of
-from pose_calibration.placement.operators import data_of, moves, operands, result_of
+from pose_calibration.placement.operators import data_of, moves, operands, pads_zeros, result_of
 from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.qdq import Placement, with_qdq
 from pose_calibration.placement.scales import Ties, asymmetric
+from pose_calibration.placement.subpixel import subpixel
 from pose_calibration.placement.weighted import activation_of, planned
 from pose_calibration.plan import Plan
 
 KERNELS = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
 """Integer kernels of ONNX Runtime beside those of weighted nodes, with a scale of their own for each tensor."""
-SAME_SCALE = frozenset(("Flatten", "MaxPool", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
+SAME_SCALE = frozenset(
+    ("DepthToSpace", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
 """Operators that ONNX Runtime runs on integers if the scale is the same before and after."""
+BARE = frozenset(("DepthToSpace", "Pad"))
+"""Those of them that it does not free from the DQ before and the Q behind, so that we do."""
 
 
 def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
     """The network for ONNX Runtime on a CPU with VNNI or Arm's dot product.
 
     Weights are int8 with a scale per output channel, biases int32. A transposed convolution, for which there is no
-    integer kernel, stays FP32.
+    integer kernel, is written as a convolution (see `subpixel`), or stays FP32.
 
     Args:
         model: checked, FP32, opset 11 to 21; it is not changed.
@@ -38,6 +44,8 @@ def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
         CalibrationError: model and plan do not fit, or the model cannot be quantised.
     """
     graph = Graph(prepared(model))
+    graph, plan = subpixel(graph, plan, planned(graph, plan))
+    graph, plan = aligned(graph, plan, integer_weighted(graph, plan))
     return with_qdq(graph, placement(graph, plan))
 
 
@@ -60,6 +68,7 @@ def placement(graph: Graph, plan: Plan) -> Placement:
         reads=reads,
         weighted=chosen,
         results=results,
+        bare=frozenset(name for name in others if graph.nodes[name].op_type in BARE and name in results),
         integer_bias=True,
         round_scales=lambda scales: scales,
     )
@@ -79,26 +88,30 @@ def integer_weighted(graph: Graph, plan: Plan) -> frozenset[str]:
 def _between(graph: Graph, plan: Plan, chosen: frozenset[str]) -> set[str]:
     """Nodes without weights that stay in uint8: what they read is uint8 anyway, and an integer node wants the result.
 
-    Starts from all that have a kernel and drops what does not hold until everything does.
+    Nodes that only move an integer node's result lose nothing, whoever reads it. Starts from all that have a kernel
+    and drops what does not hold until everything does.
     """
     kept = {name for name, node in graph.nodes.items() if _has_kernel(graph, plan, node)}
     fed = {activation_of(graph, name) for name in chosen}
+    fed |= {node.input[0] for tensor in fed if (node := graph.producer(tensor)) is not None and node.op_type == "Pad"}
+    result = {name: result_of(graph, graph.nodes[name]) for name in chosen | kept}
     while True:
         integer = chosen | kept
-        made = {result_of(graph, graph.nodes[name]) for name in integer} | fed
-        dropped = {
-            name
-            for name in kept
-            if not made.issuperset(data_of(graph.nodes[name]))
-            or integer.isdisjoint(graph.readers.get(result_of(graph, graph.nodes[name]), ()))
-        }
+        made = {result[name] for name in integer}
+        dropped = set()
+        for name in kept:
+            node = graph.nodes[name]
+            wanted = not integer.isdisjoint(graph.readers.get(result[name], ()))
+            moved = node.op_type in SAME_SCALE and node.input[0] in made
+            if not (made | fed).issuperset(data_of(node)) or not (wanted or moved):
+                dropped.add(name)
         if not dropped:
             return kept
         kept -= dropped
 
 
 def _has_kernel(graph: Graph, plan: Plan, node: NodeProto) -> bool:
-    known = node.op_type in KERNELS or (node.op_type in SAME_SCALE and moves(node))
+    known = node.op_type in KERNELS or (node.op_type in SAME_SCALE and moves(node)) or pads_zeros(graph, node)
     return (
         known
         and node.domain in ("", "ai.onnx")

@@ -82,17 +82,13 @@ class Draft:
     def __init__(self, graph: Graph) -> None:
         self._model = graph.model
         self._taken = {*graph.inputs, *graph.constants, *graph.producers}
+        self._names = {node.name for node in graph.nodes.values()}
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
 
     def fresh(self, wanted: str) -> str:
         """A tensor name that is free, and from now on taken."""
-        name, count = wanted, 1
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._taken.add(name)
-        return name
+        return _free(wanted, self._taken)
 
     def constant(self, wanted: str, values: NDArray[np.generic]) -> str:
         """Store values under a fresh name."""
@@ -102,7 +98,8 @@ class Draft:
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
         """Append a node that makes `output`."""
-        self.nodes.append(helper.make_node(op_type, inputs, [output], output, None, None, None, **attributes))
+        name = _free(output, self._names)
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name, None, None, None, **attributes))
         return output
 
     def model(self) -> ModelProto:
@@ -117,6 +114,15 @@ class Draft:
         model.graph.node.extend(self.nodes)
         model.graph.initializer.extend(tensor for name, tensor in self.constants.items() if name in read)
         return model
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
 
 
 def renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:

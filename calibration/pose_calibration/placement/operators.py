@@ -36,6 +36,14 @@ def moves(node: NodeProto) -> bool:
     return node.op_type in MOVES and (node.op_type != "MaxPool" or len(node.output) == 1)
 
 
+def pads_zeros(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node is a Pad that adds zeros."""
+    if node.op_type != "Pad" or text(node, "mode", "constant") != "constant":
+        return False
+    value = node.input[2] if len(node.input) > 2 else ""
+    return not value or (value in graph.constants and not graph.array(value).any())
+
+
 def data_of(node: NodeProto) -> tuple[str, ...]:
     """The inputs that carry values, without shapes, scales and bounds."""
     return tuple(node.input) if node.op_type in ("Add", "Mul", "Concat") else tuple(node.input[:1])

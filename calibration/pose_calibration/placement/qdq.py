@@ -22,6 +22,7 @@ class Placement(Struct, frozen=True, kw_only=True):
         reads: node -> the tensors that it reads as integers; it reads all others as they are.
         weighted: the nodes whose weights are int8.
         results: tensors of which everyone, outside the graph too, sees only the quantised values.
+        bare: nodes that stand between Q and DQ, on the integers themselves.
         integer_bias: biases are int32, as ONNX Runtime's kernels want them; else floating.
         round_scales: weight scales -> the ones that are stored.
     """
@@ -30,6 +31,7 @@ class Placement(Struct, frozen=True, kw_only=True):
     reads: dict[str, frozenset[str]]
     weighted: frozenset[str]
     results: frozenset[str]
+    bare: frozenset[str]
     integer_bias: bool
     round_scales: Callable[[FloatArray], FloatArray]
 
@@ -45,6 +47,7 @@ class _Writer:
         self.placement = placement
         self.draft = Draft(graph)
         self.draft.constants.update(graph.constants)
+        self.whole: dict[str, tuple[str, str, str]] = {}  # quantised tensor -> its integers, scale and zero point
         self.values: dict[str, str] = {}  # quantised tensor -> its values after the pair
         self.stored: dict[tuple[str, int | None, bytes], str] = {}
 
@@ -52,10 +55,19 @@ class _Writer:
         for tensor in self.graph.inputs:
             self._pair(tensor, tensor)
         for name, node in self.graph.nodes.items():
+            if name in self.placement.bare:
+                self._bare(name, node)
+                continue
             hidden = {out: self._hidden(out) for out in node.output if out}
             self.draft.nodes.append(renamed(node, self._inputs(name, node), [hidden.get(o, "") for o in node.output]))
             for output, made in hidden.items():
                 self._pair(output, made)
+        return self._pruned()
+
+    def _pruned(self) -> ModelProto:
+        """The model without the DequantizeLinear nodes of tensors that only bare nodes read."""
+        read = {tensor for node in self.draft.nodes for tensor in node.input} | self.graph.outputs
+        self.draft.nodes = [n for n in self.draft.nodes if n.op_type != "DequantizeLinear" or n.output[0] in read]
         return self.draft.model()
 
     def _hidden(self, tensor: str) -> str:
@@ -63,7 +75,16 @@ class _Writer:
         taken = tensor in self.graph.outputs and tensor in self.placement.results
         return self.draft.fresh(f"{tensor}/float") if taken else tensor
 
+    def _bare(self, name: str, node: NodeProto) -> None:
+        """A node that moves integers, or adds some that mean 0; their scale stays."""
+        source, size, zero = self.whole[node.input[0]]
+        others = [node.input[1], zero, *node.input[3:]] if node.op_type == "Pad" else node.input[1:]
+        whole = self.draft.fresh(f"{name}/q")
+        self.draft.nodes.append(renamed(node, [source, *others], [whole]))
+        self._dequantise(name, whole, size, zero, name)
+
     def _pair(self, tensor: str, made: str) -> None:
+        """Q and DQ behind a tensor that is made under the name `made`."""
         scale = self.placement.scales.get(tensor)
         if scale is None:
             return
@@ -71,8 +92,11 @@ class _Writer:
         size = self.draft.constant(f"{tensor}/scale", np.asarray(scale.scale, np.float32))
         zero = self.draft.constant(f"{tensor}/zero_point", np.asarray(scale.zero_point, kind))
         whole = self.draft.node("QuantizeLinear", [made, size, zero], self.draft.fresh(f"{tensor}/q"))
-        name = tensor if made != tensor else self.draft.fresh(f"{tensor}/dq")
-        self.values[tensor] = self.draft.node("DequantizeLinear", [whole, size, zero], name)
+        self._dequantise(tensor, whole, size, zero, tensor if made != tensor else self.draft.fresh(f"{tensor}/dq"))
+
+    def _dequantise(self, tensor: str, whole: str, size: str, zero: str, values: str) -> None:
+        self.whole[tensor] = (whole, size, zero)
+        self.values[tensor] = self.draft.node("DequantizeLinear", [whole, size, zero], values)
 
     def _inputs(self, name: str, node: NodeProto) -> list[str]:
         reads = self.placement.reads.get(name, frozenset())
