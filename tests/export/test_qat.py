@@ -46,12 +46,32 @@ def small() -> tuple[Any, tuple[str, ...]]:
     return make_exact(TwoBlocks()).eval(), ("maps",)
 
 
+class Hourglass(torch.nn.Module):  # type: ignore[misc]
+    """Down, up by a transposed convolution without activation, and the sum with what was there before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 16, 3, 2, padding=1)
+        self.up, self.head = torch.nn.ConvTranspose2d(16, 8, 4, 2, padding=1), torch.nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fine = self.stem(x)
+        maps: torch.Tensor = self.head(torch.relu(self.up(torch.relu(self.down(fine))) + fine))
+        return maps
+
+
+def hourglass() -> tuple[Any, tuple[str, ...]]:
+    return make_exact(Hourglass()).eval(), ("maps",)
+
+
 def lightweight_tiny() -> tuple[Any, tuple[str, ...]]:
     entry = networks.find("lightweight-tiny")
     return make_exact(networks.build(entry)), entry.outputs
 
 
-@pytest.mark.parametrize(("build", "heads"), [(small, False), (small, True), (lightweight_tiny, True)])
+@pytest.mark.parametrize(
+    ("build", "heads"), [(small, False), (small, True), (hourglass, True), (lightweight_tiny, True)]
+)
 def test_it_computes_what_the_graph_does(build: Any, heads: bool) -> None:
     """To the last bit, with weights and scales that leave float32 nothing to round, and some values out of range.
 
@@ -69,11 +89,22 @@ def test_it_computes_what_the_graph_does(build: Any, heads: bool) -> None:
         assert np.abs(b - c).max() > 3e-3 * largest, name  # rounding was to be seen
 
 
-@pytest.mark.parametrize("layer", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Conv2d(3, 12, 3, padding=1, bias=False),
+        torch.nn.Conv2d(3, 12, 3, 2, groups=3),
+        torch.nn.ConvTranspose2d(3, 12, 4, 2, padding=1, bias=False),  # by phases
+        torch.nn.ConvTranspose2d(3, 12, (4, 5), 2, padding=(1, 2), output_padding=(0, 1), groups=3),
+        torch.nn.ConvTranspose2d(3, 12, 3, 2, padding=1),  # of odd size: stays as it is
+    ],
+    ids=lambda layer: str(layer).replace(", bias=False", ""),
+)
 def test_batch_norms_of_any_numbers_are_folded_as_the_export_does(layer: Any) -> None:
     """One layer, since behind it other orders of summation decide which integer a value halfway between two becomes."""
-    norm = torch.nn.BatchNorm2d(8, eps=1e-3)
-    network = torch.nn.Sequential(layer(3, 8, 3, padding=1, bias=False), norm, torch.nn.ReLU(inplace=True)).eval()
+    norm = torch.nn.BatchNorm2d(12, eps=1e-3)
+    network = torch.nn.Sequential(layer, norm, torch.nn.ReLU(inplace=True)).eval()
+    layer.reset_parameters()
     for values, least in ((norm.weight, -2), (norm.bias, -1), (norm.running_mean, -1), (norm.running_var, 0.01)):
         assert values is not None
         values.data.uniform_(least, 2)
@@ -171,7 +202,7 @@ def test_each_place_is_read_once() -> None:
     assert set(places.weights) == set(plan.int8)
     stored = {tensor.name for tensor in graph.graph.initializer}
     pairs = {n.output[0] for n in graph.graph.node if n.op_type == "DequantizeLinear" and n.input[0] not in stored}
-    readings = sum(name in pairs for node in graph.graph.node for name in node.input)
+    readings = sum(name in pairs for n in graph.graph.node for name in n.input if n.op_type != "DepthToSpace")
     assert len(places.activations) == readings > len(pairs)
     assert {place.tensor for place in places.activations} <= set(plan.ranges)
 
@@ -197,11 +228,11 @@ def test_a_tensor_rounded_twice_is_told_so() -> None:
         + [numpy_helper.from_array(np.int8(0), "z")],
     ))  # fmt: skip
     places = read_places(model, quantised)
-    assert places.weights == ()
+    assert places.weights == {}
     (place,) = places.activations
     assert (place.tensor, place.reader, place.scales) == ("image", "maps", (0.5, 0.25))
     quantised.graph.node[1].op_type = "Neg"
-    with pytest.raises(ExportError, match="'q1' is no tensor of the network"):
+    with pytest.raises(ExportError, match="rounds 'q1', which is no tensor of the network"):
         read_places(model, quantised)
 
 
@@ -228,6 +259,13 @@ def test_a_tensor_that_no_step_computes_is_named() -> None:
     partners = Partners(other, torch.fx.Tracer().trace(other), model, [tensor])
     with pytest.raises(ExportError, match=f"the plan rounds '{tensor}', which no step of the PyTorch network computes"):
         partners.of(tensor)
+
+
+def test_a_transposed_convolution_with_one_scale_for_all_groups_is_refused() -> None:
+    network = torch.nn.Sequential(torch.nn.ConvTranspose2d(4, 4, 3, 2, padding=1, groups=2)).eval()
+    network.insert(0, torch.nn.Conv2d(3, 4, 1))
+    with pytest.raises(ExportError, match="the plan gives 2 scales to the weights of 'maps'; --qat cannot"):
+        quantised(network.eval(), plan_of(network, ("maps",), pictures(), heads=True))
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:

@@ -29,11 +29,16 @@ class Layer:
         name: of the module, in the network.
         norm: of the batch norm behind it; None without.
         axis: of the weights that counts output channels.
+        groups: of channels.
+        phases: of a transposed convolution that INT8 runs as a convolution and DepthToSpace: for each place in the
+            kernel, row by row, which pixels of a block it adds to; each such phase of a channel has its own scale.
     """
 
     name: str
     norm: str | None
     axis: int
+    groups: int
+    phases: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,47 @@ class FakeQuantised(nn.Module):
         return functional_call(self._graphs[self.training], weights, (x,))
 
     def _rounded(self, layer: Layer) -> Tensor:
-        """Weights rounded per output channel.
+        """Weights rounded with the scales of the graph.
 
         The graph rounds weights times the batch norm's factor f of their channel. Both w and f·w become the same
         integers, with steps s and s·|f|, so w is rounded with the graph's step over |f|.
         """
         weight = cast(Tensor, self.network.get_submodule(layer.name).weight)
-        shape = [-1 if axis == layer.axis else 1 for axis in range(weight.ndim)]
         with torch.no_grad():
-            factor = torch.ones((), device=weight.device)
+            rows = _rows(weight.detach().abs(), layer)
+            factor = torch.ones((len(rows), 1), device=weight.device)
             if layer.norm is not None:
-                factor = _factor(self.network.get_submodule(layer.norm)).abs().clamp_min(1e-30)
-            largest = weight.abs().amax([axis for axis in range(weight.ndim) if axis != layer.axis])
-            step = (largest * factor / 127).clamp(*_SCALES).half().float() / factor
-        return _round(weight, step.view(shape))
+                factor = _factor(self.network.get_submodule(layer.norm)).abs().clamp_min(1e-30).view(-1, 1)
+            step = (_largest(rows, layer) * factor / 127).clamp(*_SCALES).half().float() / factor
+            step = _unrolled(step, weight, layer)
+        return _round(weight, step)
+
+
+def _rows(weight: Tensor, layer: Layer) -> Tensor:
+    """(output channels, all of one channel's weights); of transposed convolutions (…, places of the kernel)."""
+    if layer.axis == 0:
+        return weight.flatten(1)
+    grouped = weight.view(layer.groups, -1, *weight.shape[1:])
+    return grouped.amax(1).flatten(0, 1).flatten(1)
+
+
+def _largest(rows: Tensor, layer: Layer) -> Tensor:
+    """The largest of the numbers that share a scale: (channels, 1), with scales per phase (channels, places)."""
+    if layer.phases is None:
+        return rows.amax(1, keepdim=True)
+    phase = torch.tensor(layer.phases, device=rows.device).expand(len(rows), -1)
+    most = rows.new_zeros(len(rows), max(layer.phases) + 1).scatter_reduce(1, phase, rows, "amax")
+    return most.gather(1, phase)
+
+
+def _unrolled(step: Tensor, weight: Tensor, layer: Layer) -> Tensor:
+    """Steps of rows in a shape that broadcasts to the weights'."""
+    if layer.axis == 0:
+        return step.view(-1, *[1] * (weight.ndim - 1))
+    kernel = [1] * (weight.ndim - 2) if layer.phases is None else weight.shape[2:]
+    inner, channels = weight.shape[0] // layer.groups, weight.shape[1]
+    grouped = step.view(layer.groups, 1, channels, *kernel)
+    return grouped.expand(-1, inner, *[-1] * (weight.ndim - 1)).flatten(0, 1)
 
 
 def fake_quantise(x: Tensor, scale: float) -> Tensor:

@@ -77,7 +77,7 @@ def _placed(network: nn.Module, model: ModelProto, places: Places, *, training: 
     named = [name for place in places.activations for name in (place.tensor, place.reader)]
     partners = Partners(network, graph, model, [*named, *places.weights])
     modules = dict(network.named_modules())
-    layers = [_layer(partners.of(reader), modules, reader) for reader in places.weights]
+    layers = [_layer(partners.of(reader), modules, reader, scales) for reader, scales in places.weights.items()]
     made: dict[tuple[fx.Node, tuple[float, ...]], fx.Node] = {}
     for place in places.activations:
         reader, source = _edge(partners, place, modules)
@@ -100,19 +100,33 @@ def _traced(network: nn.Module, *, training: bool) -> fx.Graph:
         network.eval()
 
 
-def _layer(found: list[fx.Node], modules: dict[str, nn.Module], reader: str) -> Layer:
+def _layer(found: list[fx.Node], modules: dict[str, nn.Module], reader: str, scales: int) -> Layer:
     """The layer whose result, behind its batch norm if it has one, is among the steps."""
     for node in _with_inputs_of_norms(found, modules):
         module = _module(node, modules)
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             users = list(node.users)
             folded = len(users) == 1 and isinstance(_module(users[0], modules), _BatchNorm)
+            phases = _phases(module) if isinstance(module, nn.ConvTranspose2d) else None
+            channels = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+            if scales not in (channels, channels * len(set(phases or (0,)))):
+                raise ExportError(f"the plan gives {scales} scales to the weights of {reader[:200]!r}; --qat cannot")
             return Layer(
                 name=str(node.target),
                 norm=str(users[0].target) if folded else None,
-                axis=1 if isinstance(module, nn.ConvTranspose2d) else 0,
+                axis=0 if phases is None else 1,
+                groups=1 if isinstance(module, nn.Linear) else module.groups,
+                phases=None if scales == channels else phases,
             )
     raise ExportError(f"the plan makes {reader[:200]!r} INT8, which no convolution or linear layer of PyTorch computes")
+
+
+def _phases(layer: nn.ConvTranspose2d) -> tuple[int, ...]:
+    """Which pixel of a block of stride x stride each place of the kernel adds to."""
+    height, width = layer.kernel_size
+    down, across = layer.stride
+    top, left = (int(padding) for padding in layer.padding)
+    return tuple((y - top) % down * across + (x - left) % across for y in range(height) for x in range(width))
 
 
 def _edge(partners: Partners, place: Place, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node]:
