@@ -32,6 +32,9 @@ def train(
     recipe: Annotated[Path | None, _option("TOML file with all settings; options override it.", "FILE")] = None,
     out: Annotated[Path | None, _option("Folder of the run; by default runs/NAME here.", "DIR")] = None,
     init: Annotated[str | None, _option("Start from these weights, as far as they fit.", "CHECKPOINT")] = None,
+    qat: Annotated[
+        str | None, _option("Train with the roundings of this INT8 plan (pose-export --plan).", "PLAN")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's state, if it has one.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long, to be resumed.", min=0)] = None,
     steps: Annotated[int | None, _option("Steps of the whole run.", "N")] = None,
@@ -75,6 +78,7 @@ def train(
                 "model": model,
                 "data": None if data is None else data.split(","),
                 "init": init,
+                "qat": qat,
                 "steps": steps,
                 "schedule.decay_from": decay_from,
                 "batch": batch,

@@ -12,9 +12,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pycocotools")
 
 import dots  # noqa: E402
-from pose_export import cli_train  # noqa: E402
+from pose_calibration.plan import encode_plan  # noqa: E402
+from pose_export import cli, cli_train  # noqa: E402
 from pose_export.checkpoints import load_weights  # noqa: E402
-from pose_runtime.errors import ExportError  # noqa: E402
+from pose_runtime.errors import PoseError  # noqa: E402
+from roundings import pictures, plan_of  # noqa: E402
 
 RECIPE = """
 model = "dots"
@@ -62,7 +64,7 @@ def train(*options: Any) -> Any:
 def failing(*options: Any) -> str:
     """The message of the error that a command ends with."""
     result = train(*options)
-    assert isinstance(result.exception, ExportError), result
+    assert isinstance(result.exception, PoseError), result
     return str(result.exception)
 
 
@@ -129,6 +131,33 @@ def test_data_is_prepared_by_workers_as_it_is_without(tmp_path: Path, data: str)
     assert (tmp_path / "run0/weights.pth").read_bytes() == (tmp_path / "run1/weights.pth").read_bytes()
 
 
+def test_training_with_int8_roundings(tmp_path: Path, data: str) -> None:
+    """From trained weights and their plan to weights of the plain network, which pose-export takes."""
+    assert train("--recipe", "recipe.toml", "--data", data, "--steps", 30, "--out", "run").exit_code == 0
+    network = dots.Dots().eval()
+    load_weights(network, tmp_path / "run/weights.pth")
+    plan = plan_of(network, dots.ENTRY.outputs, pictures(), wide=8.0)
+    (tmp_path / "plan.json").write_bytes(encode_plan(plan))
+    options = ["--recipe", "recipe.toml", "--data", data, "--steps", 8, "--val", data, "--init", "run/weights.pth"]
+    result = train(*options, "--qat", "plan.json", "--out", "fine", "--lr", 2e-3)
+    assert result.exit_code == 0, result
+    assert "plan.json: 3 layers with INT8 weights" in result.output
+    tensors = torch.load(tmp_path / "fine/weights.pth", weights_only=True)
+    assert list(tensors) == list(network.state_dict())
+    assert torch.equal(tensors["stem.1.running_var"], network.stem[1].running_var)
+    assert not torch.equal(tensors["stem.0.weight"], network.stem[0].weight)
+    exported = CliRunner().invoke(
+        cli.app, ["--model", "dots", "--checkpoint", "fine/weights.pth", "--out", "fine.pose", "--min-oks", "0"]
+    )
+    assert exported.exit_code == 0, exported
+    (tmp_path / "plan.json").rename(tmp_path / "other.json")
+    assert "INT8 plan plan.json: No such file" in failing(*options, "--qat", "plan.json", "--out", "new")
+    assert "recipe.toml: no INT8 plan" in failing(*options, "--qat", "recipe.toml", "--out", "new")
+    assert "another recipe: qat: plan.json before, other.json now" in failing(
+        *options, "--qat", "other.json", "--out", "fine", "--lr", 2e-3, "--resume"
+    )
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------------------
 
 
@@ -152,6 +181,7 @@ GOOD = ["--recipe", "recipe.toml", "--data", "coco:data", "--steps", 3]
         ),
         ([*GOOD, "--init", "no.pth"], "no.pth: cannot read"),
         ([*GOOD, "--val", "coco:no"], "coco no: no such"),
+        ([*GOOD, "--qat", "no.json"], "--qat fine-tunes trained weights, whose batch norms it keeps; give --init"),
     ],
 )
 def test_wrong_options(data: str, options: list[Any], message: str) -> None:

@@ -21,8 +21,10 @@ torch = pytest.importorskip("torch")
 from pose_export.files import lock_folder  # noqa: E402
 from pose_export.training.parallel import Group  # noqa: E402
 from pose_export.training.precision import choose  # noqa: E402
+from pose_export.training.qat import quantise  # noqa: E402
 from pose_export.training.recipe import Recipe, parse  # noqa: E402
 from pose_export.training.trainer import Task, Trainer  # noqa: E402
+from roundings import pictures, plan_of  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +110,33 @@ def test_a_run_in_chunks_gives_the_weights_of_an_unbroken_one(tmp_path: Path, na
     assert part.step == whole.step == 40
     assert equal(weights(part), weights(whole))
     assert (tmp_path / "parts/weights.pth").read_bytes() == (tmp_path / "whole/weights.pth").read_bytes()
+
+
+def test_so_does_a_run_with_the_roundings_of_int8(tmp_path: Path) -> None:
+    """Whose weights are still those of the plain network; batch norms keep their statistics."""
+    torch.manual_seed(1)
+    plan = plan_of(Tiny().eval(), ("maps",), pictures())
+    wanted, plain = recipe(), list(Tiny().state_dict())
+
+    def rounding() -> Task:
+        torch.manual_seed(1)
+        network = Tiny().eval()
+        return task(network=network, wrap=quantise(network, plan, "plan", outputs=("maps",), step=2))
+
+    whole = Trainer(wanted, rounding(), choose("cpu", "off"), tmp_path / "whole")
+    before = whole.network.norm.running_mean.clone()
+    whole.run()
+    for minutes in (0, 0, None):
+        part = Trainer(wanted, rounding(), choose("cpu", "off"), tmp_path / "parts")
+        if (tmp_path / "parts/state.npz").exists():
+            part.resume()
+        part.run(minutes)
+    assert equal(weights(part), weights(whole))
+    unrounded = trainer(tmp_path / "plain", wanted)
+    unrounded.run()
+    assert not equal(weights(unrounded), weights(whole))
+    assert list(torch.load(tmp_path / "whole/weights.pth")) == list(whole.averaged().state_dict()) == plain
+    assert torch.equal(whole.network.norm.running_mean, before)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         size_wh: width and height that the network sees; None is the size that it is registered with.
         seed: of weights, data and augmentation.
         init: checkpoint to start from, by name and shape; None is random weights.
+        qat: INT8 plan of the network's export, whose roundings the network trains with; None trains without.
         method: parameters of targets and losses.
         augment: parameters of the augmentation.
         optimiser, schedule, ema, validation: see there.
@@ -64,6 +65,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     size_wh: tuple[Side, Side] | None = None
     seed: Annotated[int, Meta(ge=0, le=(1 << 32) - 1)] = 0
     init: str | None = None
+    qat: str | None = None
     method: dict[str, Any] = {}
     augment: dict[str, Any] = {}
     optimiser: Optimiser = Optimiser()

@@ -11,12 +11,13 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from pose_calibration.plan import MAX_BYTES, decode_plan
 from pose_export import networks
 from pose_export.checkpoints import load_fitting
 from pose_export.networks import Entry
 from pose_export.presets import Preset, parse_tree
 from pose_export.presets import read_tree as read_preset
-from pose_export.toml_files import Tree
+from pose_export.toml_files import Tree, read_small
 from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
@@ -32,6 +33,8 @@ from pose_runtime.geometry import Crop
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
+Wrap = Callable[[nn.Module], nn.Module]
+"""Makes of a network what trains, as `Task.wrap`."""
 
 
 def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell: Tell, group: Group = ALONE) -> Task:
@@ -56,6 +59,7 @@ def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell
     shares = open_mix(recipe.data, on_bad=on_bad)
     for share in shares:
         tell(f"data: {share.source.description}")
+    wrap = _roundings(entry, recipe, network, tell)
     prepare = _augmenter(recipe, preset, size_wh)
     loader = Loader(
         shares,
@@ -72,7 +76,8 @@ def build_task(recipe: Recipe, *, start: bool, workers: int, on_bad: OnBad, tell
         prepare=_normaliser(preset),
         loss=lambda outputs, targets: method.loss(outputs, dict(targets)),
         batches=lambda first: _batches(loader, first),
-        validate=_validation(recipe, preset, entry, size_wh, on_bad, tell),
+        validate=_validation(recipe, preset, entry, size_wh, wrap, on_bad, tell),
+        wrap=wrap,
     )
 
 
@@ -126,6 +131,20 @@ def _network(entry: Entry, recipe: Recipe, *, start: bool, tell: Tell) -> nn.Mod
     return network
 
 
+def _roundings(entry: Entry, recipe: Recipe, network: nn.Module, tell: Tell) -> Wrap:
+    """What the network runs as: itself, or with the roundings of the recipe's plan."""
+    if recipe.qat is None:
+        return lambda plain: plain
+    if recipe.init is None:
+        raise ExportError("--qat fine-tunes trained weights, whose batch norms it keeps; give --init CHECKPOINT")
+    from pose_export.training.qat import quantise  # only here are onnx and onnxruntime needed, which load slowly
+
+    path = Path(recipe.qat)
+    plan = decode_plan(read_small(path, "INT8 plan", MAX_BYTES), str(path))
+    tell(f"{path}: {len(plan.int8)} layers with INT8 weights")
+    return quantise(network, plan, str(path), outputs=entry.outputs, step=entry.step)
+
+
 def _normaliser(preset: Preset) -> Callable[[Tensor], Tensor]:
     """From R, G, B grey levels to the preset's colours, mean and standard deviation."""
     mean, std, is_bgr = preset.input.mean, preset.input.std, preset.input.colour == "bgr"
@@ -142,7 +161,7 @@ def _batches(loader: Loader, first: int) -> Iterator[Batch]:
 
 
 def _validation(
-    recipe: Recipe, preset: Preset, entry: Entry, size_wh: tuple[int, int], on_bad: OnBad, tell: Tell
+    recipe: Recipe, preset: Preset, entry: Entry, size_wh: tuple[int, int], wrap: Wrap, on_bad: OnBad, tell: Tell
 ) -> Callable[[nn.Module], float] | None:
     wanted = recipe.validation
     if wanted.data is None:
@@ -150,4 +169,4 @@ def _validation(
     source = open_data(wanted.data, on_bad=on_bad)
     tell(f"validation: {source.description}")
     validator = Validator(source, wanted.images, preset, entry.outputs, size_wh)
-    return lambda network: validator(network).ap
+    return lambda network: validator(wrap(network)).ap

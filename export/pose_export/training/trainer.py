@@ -46,6 +46,7 @@ class Task:
         loss: from the outputs (float32) and a batch's targets; the terms, whose sum is the loss.
         batches: endless, from the batch of that number on; the same number is always the same batch.
         validate: AP, in points, of a network in evaluation mode; None does without.
+        wrap: the network as it runs while it trains, from the network whose weights are kept; both hold the same ones.
     """
 
     network: nn.Module
@@ -53,6 +54,7 @@ class Task:
     loss: Callable[[tuple[Tensor, ...], Mapping[str, Tensor]], dict[str, Tensor]]
     batches: Callable[[int], Iterator[Batch]]
     validate: Callable[[nn.Module], float] | None
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Trainer:
         self.step = 0
         self.ap: float | None = None
         self.network = task.network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._running = task.wrap(self.network)
         compact = recipe.optimiser.name != "adamw"
         self._optimiser = recipe.optimiser.build(self.network)
         self._ema = Ema(self.network, recipe.ema, compact=compact)
@@ -186,11 +189,11 @@ class Trainer:
     def _step(self, images: Tensor, targets: Mapping[str, Tensor]) -> dict[str, float]:
         """One step; the loss's terms."""
         torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, self.step)).generate_state(1)[0]))
-        self.network.train()
+        self._running.train()
         device = self.compute.device
         x = self.task.prepare(images.to(device, non_blocking=True))
         with self.compute.context():
-            outputs = as_tuple(self.network(x.contiguous(memory_format=torch.channels_last)))
+            outputs = as_tuple(self._running(x.contiguous(memory_format=torch.channels_last)))
         there = {name: target.to(device, non_blocking=True) for name, target in targets.items()}
         # the targets' memory layout: reading two layouts side by side is slow (5 % of a whole step)
         terms = self.task.loss(tuple(output.float().contiguous() for output in outputs), there)
