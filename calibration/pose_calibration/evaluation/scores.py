@@ -92,6 +92,14 @@ class Scores:
     coco: CocoEvaluation | None
     ratios: dict[str, Ratio]
 
+    def plain(self) -> dict[str, float]:
+        """Every figure in points; COCO's are pycocotools' own. NaN where nothing counts."""
+        values = {name: float(value) for name, (value,) in self.values(np.ones((1, len(self.oks)))).items()}
+        if self.coco is not None:
+            own = {name: getattr(self.coco.figures, field) for name, field in COCO_FIGURES.items()}
+            values |= {name: value for name, value in own.items() if not np.isnan(values[name])}
+        return values
+
     def values(self, weights: Float64Array) -> dict[str, Float64Array]:
         """Every figure in points, (B,) each, for B resamples of the pictures, weights (B, I)."""
         values = {name: ratio.values(weights) for name, ratio in self.ratios.items()}

@@ -210,10 +210,9 @@ def _sensitivity(found: SensitivityCurve) -> Iterator[str]:
         name = f"{i}, taken" if i == found.chosen else str(i)
         rows.append([name, f"{100 * step.int8_share:.1f}", *losses, escape(new)])
         before = step.returned
-    yield f'<div class="charts">{chart(curve)}</div>'
     if taken is None:
         yield '<p class="warning">No step keeps the loss and the INT8 share within their bounds.</p>'
-    yield f"<details><summary>{len(rows)} steps</summary>{table(columns, rows, text=(len(columns) - 1,))}</details>"
+    yield f'<div class="charts">{chart(curve)}{table(columns, rows, text=(len(columns) - 1,))}</div>'
 
 
 def _blocks(blocks: Sequence[Block]) -> Iterator[str]:
