@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tiny
-from annotated import NAMES, PEOPLE, bundle, data_set
+from annotated import NAMES, PEOPLE, SIZE, bundle, data_set
 from pose_calibration.annotations import Annotations, People, read_annotations
 from pose_calibration.annotations._model import make_people
 from pose_calibration.evaluation import Evaluation, Subject, evaluate, open_graph, run
@@ -184,6 +184,60 @@ def test_the_threshold_itself(tmp_path: Path) -> None:
         got = evaluate(annotations, found, within=within, count=0)  # type: ignore[arg-type]
         assert figures(got)["PCK@0.2 torso"] == pytest.approx(wanted)
         assert got.within == within
+
+
+# ---- other data sets --------------------------------------------------------------------------------------------
+
+
+def drawn_jpegs(folder: Path, pattern: str) -> list[np.ndarray]:
+    """The people as JPEGs, and where their left shoulder and right hip are, counted from 1 as MATLAB does."""
+    for i, dots in enumerate(PEOPLE, 1):
+        cv2.imwrite(str(folder / pattern.format(i)), tiny.frame(*dots, size_wh=SIZE))
+    return [np.array([dots[0], dots[1]]) + 0.5 for dots in PEOPLE]
+
+
+@pytest.mark.parametrize("name", ["whole", "box"])
+def test_lsp(work: Path, tmp_path: Path, name: str) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    table = np.full((14, 3, 4), 1.0)
+    table[:, 2] = 0
+    for i, places in enumerate(drawn_jpegs(tmp_path, "im{:05d}.jpg")):
+        table[[9, 2], :2, i], table[[9, 2], 2, i] = places, 1
+    table[13, :, 0] = 5, 5, 1  # a head top, which the network does not have
+    scipy_io.savemat(tmp_path / "joints.mat", {"joints": table})
+    annotations = read_annotations("lsp", tmp_path / "joints.mat")
+    got = evaluate(annotations, subject(load(work / f"{name}.pose"), annotations, tmp_path), count=20)
+    values = figures(got)
+    assert next(iter(values)) == "PCK@0.2 torso"
+    assert values["PCK@0.2 torso"] == 100
+    assert "AP" not in values
+    assert got.bundle.invented is None
+    assert "head_top" in got.joints_left_out
+    assert [curve.name for curve in got.curves] == ["PDJ"]
+
+
+def test_mpii(work: Path, tmp_path: Path) -> None:
+    """Two people in one picture, of which the network finds one; the heads are 20 pixels long."""
+    scipy_io = pytest.importorskip("scipy.io")
+    people = []
+    for i, places in enumerate(drawn_jpegs(tmp_path, "{}.jpg"), 1):
+        joints, visible = np.ones((16, 2)), np.zeros(16)
+        joints[[13, 2]], visible[[13, 2]] = places, 1
+        entry = {"image": f"{i}.jpg", "center": [64.0, 48.0], "scale": 0.6}
+        people.append(entry | {"joints": joints.tolist(), "joints_vis": visible.tolist()})
+    stranger = people[0] | {"joints": (np.array(people[0]["joints"]) + 500).tolist()}
+    (tmp_path / "valid.json").write_text(json.dumps([*people, stranger]))
+    boxes = np.zeros((2, 2, 5))
+    boxes[1] = np.array([[20 / 0.6 * 0.6], [20 / 0.6 * 0.8]])
+    scipy_io.savemat(tmp_path / "gt_valid.mat", {"headboxes_src": boxes})
+    annotations = read_annotations("mpii", tmp_path / "valid.json", head_boxes=tmp_path / "gt_valid.mat")
+    got = evaluate(annotations, subject(load(work / "whole.pose"), annotations, tmp_path), count=20)
+    values = figures(got)
+    assert next(iter(values)) == "PCKh@0.5"
+    assert values["PCKh@0.5"] == pytest.approx(80)
+    assert values["people found"] == pytest.approx(80)
+    assert (got.people, got.bundle.missed, got.bundle.invented) == (5, 1, None)
+    assert [curve.name for curve in got.curves] == ["PCKh", "PDJ"]
 
 
 def hand_made(people: People, **protocol: Any) -> Annotations:

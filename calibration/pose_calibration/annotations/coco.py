@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from pose_calibration.accuracy import PERSON
+from pose_calibration.accuracy import PERSON, coco_tools
 from pose_calibration.annotations._model import (
     Annotations,
     Limits,
@@ -57,6 +57,7 @@ class Content(Struct):
 
 def read(path: Path) -> Annotations:
     """COCO-17 annotations; PoseError names what is wrong. Annotations of other categories are left out."""
+    coco_tools()  # which will be needed: better to miss them now than after hours
     content = parse(path)
     pictures, notes = pictures_of(path, content, SKELETONS["coco17"])
     return Annotations(path, PROTOCOL, SKELETONS["coco17"], pictures, _for_pycocotools(content), notes)

@@ -201,7 +201,7 @@ def _sensitivity(found: SensitivityCurve) -> Iterator[str]:
         mark=None if taken is None else (100 * taken.int8_share, max(taken.loss.values(), default=0.0)),
         points=True,
     )
-    columns = ["step", "INT8 share %", *(f"lost on {escape(graph)}" for graph in graphs), "returned to FP16"]
+    columns = ["step", "INT8 %", *map(escape, graphs), "returned to FP16"]
     rows = []
     before: tuple[str, ...] = ()
     for i, step in enumerate(found.steps):
