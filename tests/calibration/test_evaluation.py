@@ -18,7 +18,7 @@ from pose_calibration.evaluation import Evaluation, Subject, evaluate, open_grap
 from pose_calibration.evaluation.matching import annotation_oks, match
 from pose_calibration.evaluation.resampling import interval, resamples
 from pose_calibration.evaluation.run import sample
-from pose_calibration.evaluation.scores import Ratio
+from pose_calibration.evaluation.scores import Ratio, score
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import BundleError, PoseError, SourceError
 from pose_runtime.poses import Poses
@@ -152,6 +152,25 @@ def test_joints_that_only_one_of_two_networks_has_are_left_out(work: Path, tmp_p
     assert "nose" in got.joints_left_out
     assert "left_eye" in got.joints_left_out
     assert "left_shoulder" not in got.joints_left_out
+
+
+def test_only_joints_that_the_network_has_decide_who_was_found(tmp_path: Path) -> None:
+    """Seventeen annotated joints, of which a network without legs, hips and face finds all that it has."""
+    keypoints = np.ones((2, 17, 3))
+    keypoints[:, :, :2] = np.linspace(0, 100, 34).reshape(17, 2)
+    keypoints[1, :, 0] += 300
+    keypoints[1, 5:11] = 0  # of whom only joints are annotated that it does not have
+    annotations = hand_made(make_people(tmp_path, keypoints, COCO))
+    armed = np.full((1, 17, 3), (np.nan, np.nan, 0), np.float32)
+    armed[0, 5:11] = keypoints[0, 5:11]
+    compared = np.zeros(17, bool)
+    compared[5:11] = True
+    poses = [Poses(armed, np.ones(1, np.float32), COCO)]
+    got = score(annotations, annotations.pictures, poses, compared=compared, within="<=")
+    assert (got.people.tolist(), got.missed.tolist(), got.invented.tolist()) == ([1], [0], [0])
+    assert got.oks[0] == pytest.approx(1)
+    everything = score(annotations, annotations.pictures, poses, compared=np.ones(17, bool), within="<=")
+    assert (everything.people.tolist(), everything.missed.tolist()) == ([2], [2])
 
 
 def test_the_same_seed_gives_the_same_intervals(work: Path) -> None:
