@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -291,13 +290,6 @@ def test_a_broken_matlab_file_is_refused_by_name(tmp_path: Path, kind: str, cont
     path.write_bytes(content)
     with pytest.raises(PoseError, match=f"{path.name}: "):
         read_annotations(kind, path if kind != "jhmdb" else tmp_path)
-
-
-def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scipy_io.savemat(tmp_path / "a.mat", {"joints": lsp_joints(3)})
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(PoseError, match=r"needs scipy; pip install 'jetpose\[eval\]'"):
-        read_annotations("lsp", tmp_path / "a.mat")
 
 
 @pytest.mark.parametrize("cut", [150, 200, 400, 900])
