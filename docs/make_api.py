@@ -20,6 +20,8 @@ MODULES = (
     "pose_runtime.manifest",
     "pose_runtime.errors",
     "pose_calibration.accuracy",
+    "pose_calibration.keypoint_metrics",
+    "pose_calibration.agreement",
 )
 
 

@@ -99,7 +99,8 @@ class AreaMatches:
     """What COCO's matching gave within one range of areas; T = 10 thresholds of OKS, D detections, I images.
 
     Attributes:
-        image: int64 (D,), position of each detection's image; detections are sorted by score, highest first.
+        image: int64 (D,), position of each detection's image; detections are sorted by score, highest first, and end
+            with the last one that is right at any threshold: what comes after it changes no figure.
         right, wrong: bool (T, D); detections that are neither are ignored.
         people: int64 (I,), people of each image that count.
     """
@@ -153,6 +154,16 @@ class CocoEvaluation:
         return KeypointAP(*(100 * float(value) for value in values))
 
 
+def coco_tools() -> tuple[Any, Any]:
+    """pycocotools' COCO and COCOeval; PoseError says how to get them."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise PoseError("COCO AP needs pycocotools; pip install 'jetpose[eval]'") from error
+    return COCO, COCOeval
+
+
 def coco_ap(
     annotations: Path | Mapping[str, Any], results: Iterable[Mapping[str, Any]], image_ids: Iterable[int] | None = None
 ) -> KeypointAP:
@@ -173,22 +184,18 @@ def coco_evaluation(
     Raises:
         PoseError: pycocotools is not installed, the file is no COCO keypoint file, or a result names an unknown image.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise PoseError("COCO AP needs pycocotools; pip install 'jetpose[eval]'") from error
+    annotated, evaluator = coco_tools()
     dataset = _checked(annotations)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = COCO()
+        truth = annotated()
         truth.dataset = dataset
         truth.createIndex()
         people = [dict(result) for result in results]
         unknown = {person["image_id"] for person in people} - set(truth.getImgIds())
         if unknown:
             raise PoseError(f"results name images that the annotations lack: {sorted(unknown)[:3]}")
-        found = truth.loadRes(people) if people else _nobody(COCO())
-        evaluation = COCOeval(truth, found, "keypoints")
+        found = truth.loadRes(people) if people else _nobody(annotated())
+        evaluation = evaluator(truth, found, "keypoints")
         evaluation.params.catIds = [PERSON]
         if image_ids is not None:
             evaluation.params.imgIds = sorted(image_ids)
@@ -222,4 +229,7 @@ def _matches(images: Sequence[dict[str, Any] | None]) -> AreaMatches:
     scores = np.concatenate([np.zeros(0), *(image["dtScores"] for _, image in there)])
     of = np.concatenate([np.zeros(0, np.int64), *(np.full(len(image["dtScores"]), i) for i, image in there)])
     order = np.argsort(-scores, kind="stable")
+    order = order[~ignored[:, order].all(axis=0)]
+    hits = np.flatnonzero((matched & ~ignored)[:, order].any(axis=0))
+    order = order[: hits[-1] + 1 if len(hits) else 0]
     return AreaMatches(of[order], (matched & ~ignored)[:, order], (~matched & ~ignored)[:, order], people)

@@ -17,6 +17,7 @@ from pose_runtime.errors import PoseError
 if TYPE_CHECKING:
     from pose_calibration.annotations import Picture
     from pose_calibration.evaluation import Subject
+    from pose_runtime.bundle import Bundle
 
 app = new_app()
 
@@ -33,7 +34,7 @@ def _option(text: str, metavar: str | None = None) -> Any:
 def evaluate_bundle(
     bundle: BundleArgument,
     images: Annotated[Path, _option("Folder of the pictures.", "DIR")],
-    coco: Annotated[Path | None, _option("COCO keypoint annotations, such as pose-render writes.", "FILE")] = None,
+    coco: Annotated[Path | None, _option("COCO keypoint annotations.", "FILE")] = None,
     mpii: Annotated[Path | None, _option("MPII's .mat, or HRNet's JSON with --head-boxes.", "FILE")] = None,
     lsp: Annotated[Path | None, _option("LSP's joints.mat.", "FILE")] = None,
     flic: Annotated[Path | None, _option("FLIC's examples.mat.", "FILE")] = None,
@@ -86,8 +87,9 @@ def evaluate_bundle(
         pictures = sample(annotations.pictures, count, seed)
         bad: list[str] = []
         run = partial(_run, pictures=pictures, images=images, device=device, threads=threads, min_score=min_score)
-        own = run(bundle, graph, bad=bad)
-        other = None if baseline is None else run(baseline, baseline_graph, bad=[])
+        sides = [_load(name, role) for name, role in ((bundle, graph), (baseline, baseline_graph)) if name is not None]
+        own, *others = (run(side, role, bad=bad if i == 0 else []) for i, (side, role) in enumerate(sides))
+        other = others[0] if others else None
         rule: Any = {None: None, "le": "<=", "lt": "<"}[within]
         evaluation = evaluate(annotations, own, other, within=rule, seed=seed, count=resamples, skipped=bad)
         print("\n".join(lines(evaluation)))
@@ -104,8 +106,18 @@ def evaluate_bundle(
         raise typer.Exit(1)
 
 
+def _load(name: str, graph: Graph | None) -> tuple[Bundle, Graph | None]:
+    """A bundle that has the graph: both are known to be there before the first of them runs for long."""
+    from pose_runtime.bundle import load_bundle
+
+    bundle = load_bundle(name)
+    if graph is not None:
+        bundle.graph_path(graph)
+    return bundle, graph
+
+
 def _run(
-    name: str,
+    bundle: Bundle,
     graph: Graph | None,
     *,
     bad: list[str],
@@ -117,10 +129,11 @@ def _run(
 ) -> Subject:
     """Run a bundle; `bad` takes what is said of unreadable pictures."""
     from pose_calibration.evaluation import Subject, open_graph, run
-    from pose_runtime.bundle import load_bundle
 
-    loaded = load_bundle(name)
-    with open_graph(loaded, graph, device=device, threads=threads) as pipeline, _bar(len(pictures), name) as on_picture:
+    with (
+        open_graph(bundle, graph, device=device, threads=threads) as pipeline,
+        _bar(len(pictures), bundle.path.name) as on_picture,
+    ):
         found = run(
             pipeline,
             pictures,
@@ -129,7 +142,7 @@ def _run(
             on_bad=lambda error: bad.append(str(error)),
             on_picture=on_picture,
         )
-    return Subject(loaded, graph or "default", found)
+    return Subject(bundle, graph or "default", found)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_calibration.accuracy import PERSON
+from pose_calibration.accuracy import PERSON, coco_results
 from pose_calibration.drop_score import DropScore
 from pose_runtime.arrays import Float64Array
 from pose_runtime.oks import extent, present
@@ -27,8 +27,9 @@ def stand_in_truth(
     seed: int,
     drop_score: DropScore | None = None,
     spread: float = 0.5,
+    repeats: int = 1,
 ) -> dict[str, Any]:
-    """COCO-17 keypoint annotations made of poses; the image ids are the positions, from 0.
+    """COCO-17 keypoint annotations made of poses; `stand_in_results` gives the results that go with them.
 
     Every keypoint moves by Gaussian noise of standard deviation spread · s · k along x and along y: s² the area of the
     box around the person's keypoints, k = 2 sigma of the joint. Its expected OKS is then 1 / (1 + spread²).
@@ -40,12 +41,14 @@ def stand_in_truth(
         drop_score: people below 1.2 times it are marked as crowd: they stay where FP32 has them, and neither finding
             nor missing them counts. None: all count.
         spread: of the noise.
+        repeats: every image is there so many times, each with noise of its own: what AP owes to the noise falls by the
+            root of it. The image ids are the positions, from 0; the next repeat follows the last image.
 
     Raises:
         PoseError: the skeleton shares no joint with COCO-17.
     """
     annotations: list[dict[str, Any]] = []
-    for index, poses in enumerate(frames):
+    for index, poses in enumerate([*frames] * repeats):
         generator = np.random.default_rng([seed, index])
         keypoints = convert(poses.keypoints, poses.skeleton, SKELETONS["coco17"]).astype(np.float64)
         there = present(keypoints)
@@ -58,10 +61,15 @@ def stand_in_truth(
             if visible.any():
                 annotations.append(_annotation(len(annotations) + 1, index, points, visible, float(size), bool(counts)))
     return {
-        "images": [{"id": i, "width": int(w), "height": int(h)} for i, (w, h) in enumerate(sizes_wh)],
+        "images": [{"id": i, "width": int(w), "height": int(h)} for i, (w, h) in enumerate([*sizes_wh] * repeats)],
         "annotations": annotations,
         "categories": [{"id": PERSON, "name": "person"}],
     }
+
+
+def stand_in_results(frames: Sequence[Poses], repeats: int = 1) -> list[dict[str, Any]]:
+    """What a graph found in the same images, in COCO's result format, for as many repeats."""
+    return [row for index, poses in enumerate([*frames] * repeats) for row in coco_results(index, poses)]
 
 
 def _annotation(

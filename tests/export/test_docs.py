@@ -29,6 +29,7 @@ COMMANDS = {
     "pose-run": "pose_runtime.cli.run",
     "pose-bench": "pose_runtime.cli.bench",
     "pose-train": "pose_export.cli_train",
+    "pose-eval": "pose_calibration.cli_eval",
 }
 
 
@@ -86,7 +87,8 @@ def test_the_demo_of_a_network_wants_its_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "command"), [("run.md", "pose-run"), ("export.md", "pose-export"), ("train.md", "pose-train")]
+    ("page", "command"),
+    [("run.md", "pose-run"), ("export.md", "pose-export"), ("train.md", "pose-train"), ("eval.md", "pose-eval")],
 )
 def test_option_tables_are_whole(page: str, command: str) -> None:
     named = set(re.findall(r"--[a-z-]+", " ".join(table(page, "| option |"))))

@@ -1,4 +1,8 @@
-"""MATLAB files (version 5, by scipy), which MPII, LSP, FLIC and JHMDB are published in. They hold no code.
+"""MATLAB files, version 5 to 7, in which MPII, LSP, FLIC and JHMDB are published: what of the format they use.
+
+Of our own because scipy's reader ends the process on damaged files (a segmentation fault, found by changing bytes at
+random). Every length is checked against what is there before anything is made of it, and nothing is decoded that is
+not asked for. Format: "MAT-File Format", The MathWorks.
 
 MATLAB counts pixels from 1: whatever is read here is taken with `first_pixel=1`.
 """
@@ -6,59 +10,187 @@ MATLAB counts pixels from 1: whatever is read here is taken with `first_pixel=1`
 from __future__ import annotations
 
 import math
-import warnings
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pose_calibration.annotations._model import Limits
-from pose_runtime.arrays import AnyArray, Float64Array
+from pose_calibration.annotations._model import Limits, read_file
+from pose_runtime.arrays import Float64Array
 from pose_runtime.errors import PoseError
 
 FIRST_PIXEL = 1.0
 
-_MAX_BYTES = 1 << 29
-_MAX_NUMBERS = 1 << 28
+_MAX_BYTES = 1 << 30  # of one variable, unpacked
+_MAX_DIMENSIONS = 8
+
+_MATRIX, _COMPRESSED = 14, 15
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
+_CELL, _STRUCT, _CHARACTERS, _FIRST_NUMBER, _LAST_NUMBER = 1, 2, 4, 6, 15
 
 
-def load(path: Path, name: str, *, structs: bool = False) -> Any:
-    """One variable of a MATLAB file; PoseError where it is missing or too large.
+class _DamagedError(Exception):
+    """What is not as the format says; `reading` makes it a PoseError that names the file."""
 
-    structs: whether it is made of structs, which come as objects with attributes then, squeezed.
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A variable, a field or a cell: any of MATLAB's arrays, not yet decoded.
+
+    Attributes:
+        name: of a variable.
+        shape: of the array.
+        kind: MATLAB's class.
+        body: what follows, up to the array's end.
+        order: byte order, `<` or `>`.
     """
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError as error:
-        raise PoseError(f"{path}: reading MATLAB files needs scipy; pip install 'jetpose[eval]'") from error
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise PoseError(f"{path}: got {path.stat().st_size} bytes, wanted at most {_MAX_BYTES}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of duplicate variables; ours is asked for by name
-            shapes = {variable: shape for variable, shape, _ in whosmat(str(path))}
-            if name not in shapes:
-                raise PoseError(f"{path}: has no variable {name!r}, only {', '.join(sorted(shapes))[:200] or 'none'}")
-            if math.prod(shapes[name]) > _MAX_NUMBERS:
-                raise PoseError(f"{path}: {name}: got shape {shapes[name]}, wanted at most {_MAX_NUMBERS} numbers")
-            options = {"squeeze_me": True, "struct_as_record": False} if structs else {}
-            return loadmat(str(path), variable_names=[name], **options)[name]
-    except OSError as error:
-        raise PoseError(f"{path}: {error.strerror or error}") from error
-    except PoseError:
-        raise
-    except Exception as error:  # whatever scipy's reader raises on damaged files; version 7.3 is NotImplementedError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PoseError(f"{path}: cannot read it as a MATLAB file of version 5 to 7: {reason[:200]}") from error
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    body: memoryview
+    order: str
+
+    def numbers(self) -> Float64Array:
+        """Its real numbers, float64, of its shape; no numbers (structs, text) are an error."""
+        if not self._count():
+            return np.zeros(self.shape)
+        if not _FIRST_NUMBER <= self.kind <= _LAST_NUMBER:
+            raise _DamagedError(f"got class {self.kind}, wanted numbers")
+        kind, data, _ = _element(self.body, 0, self.order)
+        dtype = np.dtype(self.order + _NUMBERS[kind]) if kind in _NUMBERS else None
+        if dtype is None or len(data) != self._count() * dtype.itemsize:
+            raise _DamagedError(f"got {len(data)} bytes of type {kind}, wanted {self.shape} numbers")
+        return np.frombuffer(data, dtype).astype(np.float64).reshape(self.shape, order="F")
+
+    def text(self) -> str:
+        """Its characters in one line; anything else is an error."""
+        if self.kind != _CHARACTERS:
+            raise _DamagedError(f"got class {self.kind}, wanted text")
+        if not self._count():
+            return ""
+        kind, data, _ = _element(self.body, 0, self.order)
+        if kind not in _TEXTS:
+            raise _DamagedError(f"got text of type {kind}")
+        little = "-le" if self.order == "<" else "-be"
+        coding = _TEXTS[kind] + (little if _TEXTS[kind] == "utf-16" else "")
+        return bytes(data).decode(coding, "replace")
+
+    def structs(self) -> Iterator[dict[str, Matrix]]:
+        """Its elements by field, of an array of structs or of cells with structs in them; nothing of an empty array."""
+        if self.kind == _CELL:
+            for cell in self._parts(0, self._count()):
+                yield from cell.structs()
+            return
+        if not self._count():
+            return
+        if self.kind != _STRUCT:
+            raise _DamagedError(f"got class {self.kind}, wanted structs")
+        _, width, at = _element(self.body, 0, self.order)
+        _, names, at = _element(self.body, at, self.order)
+        length = int.from_bytes(width, "little" if self.order == "<" else "big") if len(width) == 4 else 0
+        if not 0 < length <= 64 or len(names) % length:
+            raise _DamagedError("the fields of a struct have no names")
+        fields = [bytes(names[i : i + length]).split(b"\0")[0].decode("latin-1") for i in range(0, len(names), length)]
+        parts = self._parts(at, self._count() * len(fields))
+        for _ in range(self._count()):
+            yield {field: next(parts) for field in fields}
+
+    def _count(self) -> int:
+        return math.prod(self.shape)
+
+    def _parts(self, at: int, count: int) -> Iterator[Matrix]:
+        """So many arrays, one after the other."""
+        if count * 8 > len(self.body):
+            raise _DamagedError(f"got {len(self.body)} bytes for {count} arrays")
+        for _ in range(count):
+            kind, data, at = _element(self.body, at, self.order)
+            if kind != _MATRIX:
+                raise _DamagedError(f"got an element of type {kind}, wanted an array")
+            yield _matrix(data, self.order)
 
 
-def numbers(path: Path, name: str, value: Any, shape: tuple[int | None, ...]) -> Float64Array:
-    """`value` as float64 of that shape; None is any size, of which there may be `Limits.PEOPLE`."""
+def load(path: Path, name: str) -> Matrix:
+    """One variable of a MATLAB file; PoseError where the file is none or has no such variable."""
+    data = memoryview(read_file(path))
+    found = []
+    with reading(path):
+        for matrix in _variables(data):
+            if matrix.name == name:
+                return matrix
+            found.append(matrix.name)
+    raise PoseError(f"{path}: has no variable {name!r}, only {', '.join(sorted(found))[:200] or 'none'}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that decodes what `load` gave: what is damaged becomes a PoseError that names the file."""
     try:
-        array: AnyArray = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise PoseError(f"{path}: {name}: got no table of numbers, wanted {shape}") from None
-    good = array.ndim == len(shape) and all(w in (None, n) for n, w in zip(array.shape, shape, strict=True))
-    if not good or max(array.shape, default=0) > Limits.PEOPLE:
-        raise PoseError(f"{path}: {name}: got shape {array.shape}, wanted {shape}")
-    return array
+        yield
+    except (_DamagedError, struct.error, zlib.error, RecursionError) as error:
+        raise PoseError(f"{path}: no MATLAB file of version 5 to 7 as wanted: {error}") from error
+
+
+def numbers(path: Path, name: str, matrix: Matrix, shape: tuple[int | None, ...]) -> Float64Array:
+    """A matrix's numbers if it has that shape; None is any size, of which there may be `Limits.PEOPLE`."""
+    got = matrix.shape
+    good = len(got) == len(shape) and all(w in (None, n) for n, w in zip(got, shape, strict=True))
+    if not good or max(got, default=0) > Limits.PEOPLE:
+        raise PoseError(f"{path}: {name}: got shape {got}, wanted {shape}")
+    with reading(path):
+        return matrix.numbers()
+
+
+def _variables(data: memoryview) -> Iterator[Matrix]:
+    if len(data) < 128 or bytes(data[126:128]) not in (b"IM", b"MI"):
+        raise _DamagedError("it does not begin as one; version 7.3 files are not read")
+    order = "<" if bytes(data[126:128]) == b"IM" else ">"
+    at = 128
+    while at < len(data):
+        kind, element, at = _element(data, at, order)
+        if kind == _COMPRESSED:
+            kind, element, _ = _element(_unpacked(element), 0, order)
+        if kind == _MATRIX:
+            yield _matrix(element, order)
+
+
+def _unpacked(data: memoryview) -> memoryview:
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(data, _MAX_BYTES)
+    if unpacker.unconsumed_tail:
+        raise _DamagedError(f"a variable unpacks to more than {_MAX_BYTES} bytes")
+    return memoryview(unpacked)
+
+
+def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
+    """Type and bytes of the element at a place, and the place after it."""
+    (first,) = struct.unpack_from(order + "I", data, at)
+    if first >> 16:  # up to four bytes in the place of the length
+        kind, size, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
+    else:
+        kind, size = first, struct.unpack_from(order + "I", data, at + 4)[0]
+        start = at + 8
+        end = start + size if kind == _COMPRESSED else start + -(-size // 8) * 8
+    if start + size > len(data) or (start == at + 4 and size > 4):
+        raise _DamagedError(f"an element of {size} bytes ends after the file")
+    return kind, data[start : start + size], end
+
+
+def _matrix(data: memoryview, order: str) -> Matrix:
+    if not len(data):
+        return Matrix("", (0, 0), _FIRST_NUMBER, data, order)
+    _, flags, at = _element(data, 0, order)
+    _, sizes, at = _element(data, at, order)
+    _, name, at = _element(data, at, order)
+    if len(flags) != 8 or len(sizes) % 4 or not 8 <= len(sizes) <= 4 * _MAX_DIMENSIONS:
+        raise _DamagedError("an array has no class or no shape")
+    (bits,) = struct.unpack_from(order + "I", flags)
+    shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
+    if min(shape) < 0 or math.prod(shape) > _MAX_BYTES:
+        raise _DamagedError(f"an array has the shape {shape}")
+    return Matrix(bytes(name).decode("latin-1"), shape, bits & 0xFF, data[at:], order)

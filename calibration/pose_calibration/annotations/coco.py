@@ -1,4 +1,4 @@
-"""COCO's keypoint annotations: `person_keypoints_val2017.json`, or what pose-render writes."""
+"""COCO's keypoint annotations, such as `person_keypoints_val2017.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from pose_calibration.accuracy import PERSON
+from pose_calibration.accuracy import PERSON, coco_tools
 from pose_calibration.annotations._model import (
     Annotations,
     Limits,
@@ -57,19 +57,42 @@ class Content(Struct):
 
 def read(path: Path) -> Annotations:
     """COCO-17 annotations; PoseError names what is wrong. Annotations of other categories are left out."""
-    tree, content = parse(path)
+    coco_tools()  # which will be needed: better to miss them now than after hours
+    content = parse(path)
     pictures, notes = pictures_of(path, content, SKELETONS["coco17"])
-    return Annotations(path, PROTOCOL, SKELETONS["coco17"], pictures, tree, notes)
+    return Annotations(path, PROTOCOL, SKELETONS["coco17"], pictures, _for_pycocotools(content), notes)
 
 
-def parse(path: Path) -> tuple[dict[str, Any], Content]:
-    """A file in COCO's form, as it is and typed."""
+def parse(path: Path) -> Content:
+    """A file in COCO's form."""
     try:
-        tree = msgspec.json.decode(read_file(path))
-        content = msgspec.convert(tree, Content)
+        return msgspec.json.decode(read_file(path), type=Content)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise PoseError(f"{path}: no COCO keypoint annotations: {error}") from error
-    return tree, content
+
+
+def _for_pycocotools(content: Content) -> dict[str, Any]:
+    """The people with all that pycocotools reads; what a file leaves out would fail there, after hours of work."""
+    people = [person for person in content.annotations if person.category_id == PERSON]
+    annotations = [
+        {
+            "id": number,
+            "image_id": person.image_id,
+            "category_id": PERSON,
+            "keypoints": person.keypoints or [0.0] * 51,
+            "num_keypoints": sum(v > 0 for v in person.keypoints[2::3]),
+            "area": _area(person),
+            "bbox": person.bbox,
+            "iscrowd": int(person.iscrowd != 0),
+        }
+        for number, person in enumerate(people, 1)
+    ]
+    images = [{"id": image.id} for image in content.images]
+    return {"images": images, "annotations": annotations, "categories": [{"id": PERSON, "name": "person"}]}
+
+
+def _area(person: Person) -> float:
+    return person.bbox[2] * person.bbox[3] if person.area is None else person.area
 
 
 def pictures_of(
@@ -106,7 +129,7 @@ def _people(path: Path, people: list[Person], skeleton: Skeleton, first_pixel: f
         [person.keypoints or [0.0] * numbers for person in people],
         skeleton,
         boxes=[person.bbox for person in people],
-        areas=[p.bbox[2] * p.bbox[3] if p.area is None else p.area for p in people],
+        areas=[_area(person) for person in people],
         counts=[not person.iscrowd for person in people],
         first_pixel=first_pixel,
     )

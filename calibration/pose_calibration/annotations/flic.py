@@ -7,17 +7,19 @@ that of the published labels, |lsho - rhip|, which the exchange turns into the o
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pose_calibration.annotations._matlab import FIRST_PIXEL, load, numbers
+from pose_calibration.annotations._matlab import FIRST_PIXEL, Matrix, load, numbers, reading
 from pose_calibration.annotations._model import Annotations, Limits, Picture, Protocol, inner_file, make_people
 from pose_calibration.keypoint_metrics import torso_sizes
 from pose_runtime.arrays import Float64Array
 from pose_runtime.errors import PoseError
 from pose_runtime.skeletons import SKELETONS
+
+Example = dict[str, Matrix]
 
 PROTOCOL = Protocol(name="FLIC", length="torso", threshold=0.2, within="<=")
 
@@ -27,10 +29,10 @@ _COLUMNS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16)
 
 def read(path: Path, split: str) -> Annotations:
     """FLIC's examples; `split` is train, test or all."""
-    examples = np.atleast_1d(load(path, "examples", structs=True)).reshape(-1)
-    if len(examples) > Limits.PICTURES:
-        raise PoseError(f"{path}: examples: got {len(examples)}, wanted at most {Limits.PICTURES}")
-    wanted = [(i, one) for i, one in enumerate(examples, 1) if _in_split(path, one, split)]
+    with reading(path):
+        examples = list(islice(load(path, "examples").structs(), Limits.PICTURES))
+        wanted = [(i, one) for i, one in enumerate(examples, 1) if _in_split(path, one, split)]
+        files = [inner_file(_field(path, one, "filepath").text(), path) for _, one in wanted]
     coordinates = np.array([_joints(path, one) for _, one in wanted]).reshape(-1, 11, 3)
     torso = torso_sizes(np.where(coordinates[..., 2:] > 0, coordinates[..., :2], np.nan), SKELETONS["flic11"].names)
     observers = _are_observers(coordinates)
@@ -39,21 +41,21 @@ def read(path: Path, split: str) -> Annotations:
     pictures = tuple(
         Picture(
             id=number,
-            file=inner_file(str(_field(path, one, "filepath")), path),
+            file=file,
             size_wh=None,
             people=make_people(path, points[None], SKELETONS["flic11"], torso=[length], first_pixel=FIRST_PIXEL),
         )
-        for (number, one), points, length in zip(wanted, coordinates, torso, strict=True)
+        for (number, _), file, points, length in zip(wanted, files, coordinates, torso, strict=True)
     )
     note = "left and right of the labels are the observer's; they are exchanged to be the person's own"
     return Annotations(path, PROTOCOL, SKELETONS["flic11"], pictures, notes=(note,) if observers else ())
 
 
-def _in_split(path: Path, example: Any, split: str) -> bool:
-    return split == "all" or bool(_field(path, example, "istest" if split == "test" else "istrain"))
+def _in_split(path: Path, example: Example, split: str) -> bool:
+    return split == "all" or bool(_field(path, example, "istest" if split == "test" else "istrain").numbers().any())
 
 
-def _joints(path: Path, example: Any) -> Float64Array:
+def _joints(path: Path, example: Example) -> Float64Array:
     """(11, 3): x, y, annotated."""
     table = numbers(path, "coords", _field(path, example, "coords"), (2, None))
     if table.shape[1] <= max(_COLUMNS):
@@ -69,7 +71,7 @@ def _are_observers(coordinates: Float64Array) -> bool:
     return bool((left[both, 0] < right[both, 0]).mean() > 0.5) if both.any() else False
 
 
-def _field(path: Path, example: Any, name: str) -> Any:
-    if not hasattr(example, name):
+def _field(path: Path, example: Example, name: str) -> Matrix:
+    if name not in example:
         raise PoseError(f"{path}: examples: has no field {name!r}; wanted FLIC's examples.mat")
-    return getattr(example, name)
+    return example[name]

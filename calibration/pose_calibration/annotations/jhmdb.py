@@ -26,8 +26,7 @@ def read(path: Path) -> Annotations:
     """A folder of MATLAB files, or a JSON in COCO's form with 15 keypoints."""
     skeleton = SKELETONS["jhmdb15"]
     if not path.is_dir():
-        _, content = coco.parse(path)
-        pictures, notes = coco.pictures_of(path, content, skeleton, first_pixel=FIRST_PIXEL)
+        pictures, notes = coco.pictures_of(path, coco.parse(path), skeleton, first_pixel=FIRST_PIXEL)
         return Annotations(path, PROTOCOL, skeleton, pictures, notes=notes)
     clips = sorted(islice(path.glob(f"*/*/{_FILE}"), Limits.PICTURES))
     if not clips:

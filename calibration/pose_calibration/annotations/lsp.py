@@ -23,9 +23,9 @@ _TRAIN = 1000  # of the 2000
 
 def read(path: Path, split: str) -> Annotations:
     """LSP's joints; `split` is train, test or all."""
-    value = np.asarray(load(path, "joints"))
-    extended = value.ndim == 3 and value.shape[:2] == (14, 3)
-    table = numbers(path, "joints", value, (14, 3, None) if extended else (3, 14, None))
+    matrix = load(path, "joints")
+    extended = matrix.shape[:2] == (14, 3)
+    table = numbers(path, "joints", matrix, (14, 3, None) if extended else (3, 14, None))
     joints = table.transpose(2, 0, 1) if extended else table.transpose(2, 1, 0)  # (N, 14, 3)
     joints = np.concatenate([joints[..., :2], np.where(extended, joints[..., 2:] > 0, True)], axis=2)
     if not np.isfinite(joints).all():

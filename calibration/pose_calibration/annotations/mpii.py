@@ -10,6 +10,7 @@ Not everybody in a picture is annotated, so nobody counts as invented, and there
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from pose_calibration.annotations._matlab import FIRST_PIXEL, load, numbers
+from pose_calibration.annotations._matlab import FIRST_PIXEL, Matrix, load, numbers, reading
 from pose_calibration.annotations._model import (
     Annotations,
     Limits,
@@ -28,6 +29,7 @@ from pose_calibration.annotations._model import (
     read_file,
 )
 from pose_calibration.keypoint_metrics import head_sizes
+from pose_runtime.arrays import Float64Array
 from pose_runtime.errors import PoseError
 from pose_runtime.skeletons import SKELETONS
 
@@ -36,6 +38,7 @@ PROTOCOL = Protocol(name="MPII", length="head", threshold=0.5, within="<=", left
 _SIDE = 200.0  # pixels of a person's box at scale 1
 _DOWN = 15.0  # pixels that HRNet moves the centre down at scale 1
 
+Fields = dict[str, Matrix]
 Pair = Annotated[list[float], Meta(min_length=2, max_length=2)]
 
 
@@ -110,44 +113,51 @@ def _square(centre: tuple[float, float], scale: float) -> list[float]:
 
 def _published(path: Path) -> dict[str, list[_Found]]:
     """MPII's own file: people with keypoints, by picture."""
-    release = load(path, "RELEASE", structs=True)
     of_file: dict[str, list[_Found]] = defaultdict(list)
-    for picture in _list(getattr(release, "annolist", None)):
-        name = getattr(getattr(picture, "image", None), "name", None)
-        found = [person for one in _list(getattr(picture, "annorect", None)) if (person := _person(path, one))]
-        if isinstance(name, str) and found:
-            of_file[name] += found
+    with reading(path):
+        for release in load(path, "RELEASE").structs():
+            for picture in _inside(release, "annolist"):
+                found = [person for one in _inside(picture, "annorect") if (person := _person(path, one))]
+                for image in _inside(picture, "image") if found else ():
+                    of_file[image["name"].text() if "name" in image else ""] += found
     return of_file
 
 
-def _person(path: Path, rect: Any) -> _Found | None:
+def _person(path: Path, rect: Fields) -> _Found | None:
     """Somebody of MPII's file; None without keypoints, as in the test pictures."""
     points = np.zeros((16, 3))
-    for point in _list(getattr(getattr(rect, "annopoints", None), "point", None)):
-        joint, x, y = (_number(path, point, name) for name in ("id", "x", "y"))
-        if not 0 <= joint < 16:
-            raise PoseError(f"{path}: joint id: got {joint:g}, wanted 0 to 15")
-        points[int(joint)] = x, y, 1
+    for group in _inside(rect, "annopoints"):
+        for point in _inside(group, "point"):
+            joint, x, y = (_number(path, point, name) for name in ("id", "x", "y"))
+            if joint not in range(16):
+                raise PoseError(f"{path}: joint id: got {joint:g}, wanted 0 to 15")
+            points[int(joint)] = x, y, 1
     if not points[:, 2].any():
         return None
     head = [_number(path, rect, name) for name in ("x1", "y1", "x2", "y2")]
-    scale, place = getattr(rect, "scale", None), getattr(rect, "objpos", None)
-    if isinstance(scale, (int, float)) and hasattr(place, "x"):
-        centre = (_number(path, place, "x"), _number(path, place, "y") + _DOWN * float(scale))
-        box = _square(centre, float(scale))
-    else:
-        low, high = points[points[:, 2] > 0, :2].min(axis=0), points[points[:, 2] > 0, :2].max(axis=0)
-        box = [float(v) for v in (*low, *(high - low))]
-    return _Found(points, box, float(head_sizes([head])[0]))
+    return _Found(points, _box(path, rect, points), float(head_sizes([head])[0]))
 
 
-def _list(value: Any) -> list[Any]:
-    """What squeezing left of an array of structs: nothing, one, or several."""
-    return list(np.atleast_1d(np.asarray(value, object)).reshape(-1)) if value is not None else []
+def _box(path: Path, rect: Fields, points: Float64Array) -> list[float]:
+    """The box by place and scale, or around the keypoints where they are not given."""
+    places = list(_inside(rect, "objpos"))
+    if len(places) == 1 and "scale" in rect and rect["scale"].shape == (1, 1):
+        scale = _number(path, rect, "scale")
+        if 0 < scale < 1000:
+            return _square((_number(path, places[0], "x"), _number(path, places[0], "y") + _DOWN * scale), scale)
+    there = points[points[:, 2] > 0, :2]
+    low, high = there.min(axis=0), there.max(axis=0)
+    return [float(v) for v in (*low, *(high - low))]
 
 
-def _number(path: Path, struct: Any, name: str) -> float:
-    value = getattr(struct, name, None)
-    if not isinstance(value, (int, float, np.number)):
-        raise PoseError(f"{path}: field {name!r}: got {type(value).__name__}, wanted a number")
-    return float(value)
+def _inside(fields: Fields, name: str) -> Iterator[Fields]:
+    """The structs in a field; none where it is missing or empty."""
+    if name in fields:
+        yield from fields[name].structs()
+
+
+def _number(path: Path, fields: Fields, name: str) -> float:
+    value = fields[name].numbers() if name in fields else np.zeros(0)
+    if value.size != 1 or not np.isfinite(value).all():
+        raise PoseError(f"{path}: field {name!r}: got no number, wanted one")
+    return float(value.reshape(-1)[0])

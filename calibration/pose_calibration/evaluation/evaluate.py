@@ -11,7 +11,7 @@ import numpy as np
 from pose_calibration.annotations import Annotations, Picture
 from pose_calibration.evaluation.curves import curves_of
 from pose_calibration.evaluation.resampling import interval, resamples
-from pose_calibration.evaluation.result import Changed, Evaluation, Figure, Keypoint, LimbRow, Side, Stages
+from pose_calibration.evaluation.result import Changed, Evaluation, Figure, Keypoint, LimbRow, OnPicture, Side, Stages
 from pose_calibration.evaluation.run import Run
 from pose_calibration.evaluation.scores import PCP_RULES, Scores, pck_counts, score, shared_joints
 from pose_calibration.keypoint_metrics import Within, limb_ends, pcp
@@ -111,16 +111,15 @@ def _side(subject: Subject, scores: Scores, everybody: bool) -> Side:
 
 
 def _figures(own: Scores, other: Scores | None, weights: Float64Array) -> tuple[Figure, ...]:
-    once = np.ones((1, len(own.oks)))
-    values, others = own.values(once), other.values(once) if other else {}
+    values, others = own.plain(), other.plain() if other else {}
     drawn, others_drawn = own.values(weights), other.values(weights) if other else {}
     figures = []
-    for name, (value,) in values.items():
+    for name, value in values.items():
         low, high = interval(drawn[name]) or (None, None)
         figure = Figure(name=name, unit="points", value=number(value), low=low, high=high)
         if name in others:
             change_low, change_high = interval(drawn[name] - others_drawn[name]) or (None, None)
-            base = number(others[name][0])
+            base = number(others[name])
             figure = Figure(
                 name=name,
                 unit="points",
@@ -195,14 +194,23 @@ def _limbs(own: Scores, other: Scores | None) -> tuple[LimbRow, ...]:
 
 def _changed(pictures: Sequence[Picture], own: Scores, other: Scores | None) -> tuple[Changed, ...]:
     if other is None:
-        worst = np.argsort(own.oks, kind="stable")[:MOST_CHANGED]
-        return tuple(Changed(id=pictures[i].id, file=pictures[i].file, oks=float(own.oks[i])) for i in worst)
-    change = np.abs(own.oks - other.oks)
-    order = [i for i in np.argsort(-change, kind="stable")[:MOST_CHANGED] if change[i] >= _LEAST_CHANGE]
+        order = list(np.argsort(own.oks, kind="stable")[:MOST_CHANGED])
+    else:
+        change = np.abs(own.oks - other.oks)
+        order = [i for i in np.argsort(-change, kind="stable")[:MOST_CHANGED] if change[i] >= _LEAST_CHANGE]
     return tuple(
-        Changed(id=pictures[i].id, file=pictures[i].file, oks=float(own.oks[i]), baseline_oks=float(other.oks[i]))
+        Changed(
+            id=pictures[i].id,
+            file=pictures[i].file,
+            bundle=_on_picture(own, i),
+            baseline=_on_picture(other, i) if other else None,
+        )
         for i in order
     )
+
+
+def _on_picture(scores: Scores, i: int) -> OnPicture:
+    return OnPicture(oks=float(scores.oks[i]), missed=int(scores.missed[i]), invented=int(scores.invented[i]))
 
 
 def number(value: float) -> float | None:

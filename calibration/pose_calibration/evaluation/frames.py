@@ -8,7 +8,7 @@ import numpy as np
 
 from pose_calibration.annotations import Annotations, Picture
 from pose_calibration.evaluation.evaluate import Subject
-from pose_calibration.evaluation.result import Evaluation
+from pose_calibration.evaluation.result import Evaluation, OnPicture
 from pose_calibration.evaluation.run import read_picture
 from pose_calibration.report import Frames, Report, picture_row
 from pose_runtime.errors import SourceError
@@ -23,13 +23,17 @@ def evaluation_report(
     by_id = {picture.id: picture for picture in annotations.pictures}
     frames = []
     for changed in evaluation.changed:
-        caption = f"mean OKS {changed.oks:.2f}"
-        if changed.baseline_oks is not None:
-            caption = f"mean OKS {changed.baseline_oks:.2f} by the baseline, {changed.oks:.2f} by this bundle"
+        caption = _caption(changed.bundle)
+        if changed.baseline is not None:
+            caption = f"baseline: {_caption(changed.baseline)}; this bundle: {caption}"
         row = _row(by_id[changed.id], caption, annotations.skeleton, images, subject, baseline)
         frames += [] if row is None else [row]
     name = subject.bundle.manifest.network.name
     return Report(title=f"{name} on {evaluation.data_set}", evaluation=evaluation, frames=tuple(frames))
+
+
+def _caption(found: OnPicture) -> str:
+    return f"mean OKS {found.oks:.2f}, {found.missed} missed, {found.invented} invented"
 
 
 def _row(

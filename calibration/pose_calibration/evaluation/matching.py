@@ -49,7 +49,8 @@ def annotation_oks(people: People, keypoints: AnyArray, sigmas: tuple[float, ...
     """OKS of annotated people (N) with found ones (M), float64 (N, M), as pycocotools computes it.
 
     Only annotated keypoints count; one that was not found is 0. For somebody without annotated keypoints a found
-    keypoint's distance is that to the box, extended by its width and height on every side.
+    keypoint's distance is that to the box, extended by its width and height on every side, and those that are missing
+    are passed over.
     """
     constants = np.array(sigmas, np.float64)
     area = people.areas[:, None]
@@ -63,7 +64,7 @@ def annotation_oks(people: People, keypoints: AnyArray, sigmas: tuple[float, ...
         off = np.square(keypoints[..., :2] - inside).sum(axis=-1)
         with np.errstate(over="ignore"):  # a tiny area gives infinity, and that similarity 0
             near = np.exp(-off / (2 * (2 * constants) ** 2) / (area[i] + np.finfo(np.float64).eps))
-        oks[i] = _mean(np.where(there, near, 0), np.ones(len(constants), bool))
+        oks[i] = _mean(near, there)
     return oks
 
 

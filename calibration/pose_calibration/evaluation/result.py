@@ -93,13 +93,21 @@ class Side(_Base, frozen=True, kw_only=True):
     stages: Stages
 
 
+class OnPicture(_Base, frozen=True, kw_only=True):
+    """How well a picture's people were found: mean OKS, 0 to 1, with those missed and invented as 0; their numbers."""
+
+    oks: float
+    missed: int
+    invented: int
+
+
 class Changed(_Base, frozen=True, kw_only=True):
-    """A picture, by its id and file, and how well its people were found: mean OKS, 0 to 1, lost and invented as 0."""
+    """A picture, by its id and file, and what the bundle and the baseline made of it."""
 
     id: int
     file: str
-    oks: float
-    baseline_oks: float | None = None
+    bundle: OnPicture
+    baseline: OnPicture | None = None
 
 
 class Evaluation(_Base, frozen=True, kw_only=True):

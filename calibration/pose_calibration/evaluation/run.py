@@ -87,6 +87,7 @@ def run(
         PoseError: no picture could be read.
     """
     found: dict[int, Poses] = {}
+    first_bad = ""
     timings: list[Timings] = []
     crops = isinstance(pipeline.manifest.input.resize, Crop)
     for done, picture in enumerate(pictures, 1):
@@ -96,13 +97,15 @@ def run(
             if on_bad is None:
                 raise
             on_bad(error)
+            first_bad = first_bad or str(error)
             continue
         poses = pipeline(image, boxes=_boxes(picture)) if crops else pipeline(image)
         found[picture.id] = _above(poses, min_score)
         timings.append(pipeline.timings)
         on_picture(done)
     if not found:
-        raise PoseError(f"{images}: none of the {len(pictures)} annotated pictures could be read; is it their folder?")
+        count = len(pictures)
+        raise PoseError(f"{images}: none of the {count} annotated pictures could be read; the first is {first_bad}")
     return Run(found, tuple(timings), crops)
 
 

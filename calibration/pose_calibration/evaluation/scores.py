@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from pose_calibration.accuracy import CocoEvaluation, coco_evaluation, coco_results
-from pose_calibration.annotations import Annotations, Picture
+from pose_calibration.annotations import Annotations, People, Picture
+from pose_calibration.annotations._model import make_people
 from pose_calibration.evaluation.matching import MIN_OKS, Matches, match
 from pose_calibration.keypoint_metrics import PcpRule, Within, distances, limb_ends, normalised, pcp_counts
 from pose_runtime.arrays import AnyArray, Float64Array, IntArray
@@ -30,7 +32,7 @@ class Pairs:
     Attributes:
         picture: int64 (P,), position of the picture.
         truth: float64 (P, K, 2); NaN where not annotated.
-        labelled: bool (P, K), annotated joints that count.
+        labelled: bool (P, K), annotated joints that are compared.
         found: float64 (P, K, 2); NaN where missing, and everywhere where nobody was found for the person.
         matched: bool (P,): found with an OKS of at least 0.5.
         right: bool (P, K): labelled, matched, and the one keypoint's similarity is at least 0.5.
@@ -92,6 +94,14 @@ class Scores:
     coco: CocoEvaluation | None
     ratios: dict[str, Ratio]
 
+    def plain(self) -> dict[str, float]:
+        """Every figure in points; COCO's are pycocotools' own. NaN where nothing counts."""
+        values = {name: float(value) for name, (value,) in self.values(np.ones((1, len(self.oks)))).items()}
+        if self.coco is not None:
+            own = {name: getattr(self.coco.figures, field) for name, field in COCO_FIGURES.items()}
+            values |= {name: value for name, value in own.items() if not np.isnan(values[name])}
+        return values
+
     def values(self, weights: Float64Array) -> dict[str, Float64Array]:
         """Every figure in points, (B,) each, for B resamples of the pictures, weights (B, I)."""
         values = {name: ratio.values(weights) for name, ratio in self.ratios.items()}
@@ -122,7 +132,8 @@ def score(
         annotations: of the data set.
         pictures: of it, those that were evaluated.
         poses: one per picture.
-        compared: bool (K,), joints that count, see `shared_joints`; COCO's figures count all.
+        compared: bool (K,), joints that count, see `shared_joints`; COCO's own figures count all. Who has none of them
+            annotated does not count.
         within: whether an error exactly at a threshold is correct.
 
     Raises:
@@ -130,11 +141,10 @@ def score(
     """
     skeleton = annotations.skeleton
     keypoints = [convert(found.keypoints, found.skeleton, skeleton) for found in poses]
-    matches = [
-        match(picture.people, points, skeleton.sigmas) for picture, points in zip(pictures, keypoints, strict=True)
-    ]
-    pairs = _pairs(pictures, keypoints, matches, skeleton, compared)
-    people = np.array([int(picture.people.counts.sum()) for picture in pictures], np.int64)
+    everybody = [_comparable(picture.people, compared) for picture in pictures]
+    matches = [match(people, points, skeleton.sigmas) for people, points in zip(everybody, keypoints, strict=True)]
+    pairs = _pairs(everybody, keypoints, matches, skeleton)
+    people = np.array([int(one.counts.sum()) for one in everybody], np.int64)
     near = np.array([int((one.oks >= MIN_OKS).sum()) for one in matches], np.int64)
     invented = np.array([len(one.invented) for one in matches], np.int64)
     if not annotations.protocol.everybody:
@@ -160,49 +170,45 @@ def score(
     )
 
 
+def _comparable(people: People, compared: AnyArray) -> People:
+    """The people with only the joints that are compared; whoever has none of them annotated does not count."""
+    keypoints = people.keypoints.copy()
+    keypoints[:, ~compared] = np.nan, np.nan, 0
+    return replace(people, keypoints=keypoints, counts=people.counts & (keypoints[..., 2] > 0).any(axis=1))
+
+
 def _pairs(
-    pictures: Sequence[Picture],
-    keypoints: Sequence[AnyArray],
-    matches: Sequence[Matches],
-    skeleton: Skeleton,
-    compared: AnyArray,
+    everybody: Sequence[People], keypoints: Sequence[AnyArray], matches: Sequence[Matches], skeleton: Skeleton
 ) -> Pairs:
     sigmas = np.array(skeleton.sigmas)
-    number, truth, found, matched, right = [], [], [], [], []
-    lengths: list[Float64Array] = []
-    for position, (picture, points, one) in enumerate(zip(pictures, keypoints, matches, strict=True)):
-        people = picture.people
-        own = np.full((*people.keypoints.shape[:2], 2), np.nan)
-        near = np.zeros(len(people), bool)
-        for (i, j), oks in zip(one.pairs, one.oks, strict=True):
-            own[i], near[i] = points[j, :, :2], oks >= MIN_OKS
-        single = np.array([
-            similarities(a[None], b[None], area, sigmas)[0, 0]
-            for a, b, area in zip(people.keypoints, own, people.areas[:, None, None], strict=True)
-        ]).reshape(own.shape[:2])  # fmt: skip
-        counts = people.counts
-        number.append(np.full(int(counts.sum()), position))
-        truth.append(people.keypoints[counts])
-        found.append(own[counts])
-        matched.append(near[counts])
-        right.append((single >= 0.5)[counts] & near[counts][:, None])
-        lengths.append(
-            np.stack([people.boxes[:, 2:].max(axis=1, initial=0), people.torso, people.head], axis=1)[counts]
-        )
-    k = len(skeleton.names)
-    of_truth = np.concatenate([np.zeros((0, k, 3)), *truth])
-    labelled = (of_truth[..., 2] > 0) & compared
-    box, torso, head = np.concatenate([np.zeros((0, 3)), *lengths]).T
+    nobody = make_people(Path(), [], skeleton)  # so that there is something to concatenate
+    parts = [_of_picture(nobody, 0, np.zeros((0, len(sigmas), 3)), None, sigmas)]
+    parts += [
+        _of_picture(people, i, points, one, sigmas)
+        for i, (people, points, one) in enumerate(zip(everybody, keypoints, matches, strict=True))
+    ]
+    return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__))
+
+
+def _of_picture(people: People, number: int, points: AnyArray, matched: Matches | None, sigmas: Float64Array) -> Pairs:
+    """The people of picture `number` that count; points (M, K, 3) are whom the bundle found there."""
+    own, near = np.full((*people.keypoints.shape[:2], 2), np.nan), np.zeros(len(people), bool)
+    for (i, j), oks in zip(matched.pairs, matched.oks, strict=True) if matched else ():
+        own[i], near[i] = points[j, :, :2], oks >= MIN_OKS
+    each = np.arange(len(people))
+    single = similarities(people.keypoints, own, people.areas[:, None], sigmas)[each, each]
+    box = people.boxes[:, 2:].max(axis=1, initial=0)
+    counts = people.counts
     return Pairs(
-        picture=np.concatenate([np.zeros(0, np.int64), *number]),
-        truth=of_truth[..., :2],
-        labelled=labelled,
-        found=np.concatenate([np.zeros((0, k, 2)), *found]),
-        matched=np.concatenate([np.zeros(0, bool), *matched]),
-        right=np.concatenate([np.zeros((0, k), bool), *right]) & labelled,
-        box=np.where(box > 0, box, np.nan),
-        torso=torso,
-        head=head,
+        picture=np.full(int(counts.sum()), number),
+        truth=people.keypoints[counts, :, :2],
+        labelled=people.keypoints[counts, :, 2] > 0,
+        found=own[counts],
+        matched=near[counts],
+        right=((single >= 0.5) & near[:, None])[counts],
+        box=np.where(box > 0, box, np.nan)[counts],
+        torso=people.torso[counts],
+        head=people.head[counts],
     )
 
 

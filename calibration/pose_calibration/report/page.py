@@ -201,7 +201,7 @@ def _sensitivity(found: SensitivityCurve) -> Iterator[str]:
         mark=None if taken is None else (100 * taken.int8_share, max(taken.loss.values(), default=0.0)),
         points=True,
     )
-    columns = ["step", "INT8 share %", *(f"lost on {escape(graph)}" for graph in graphs), "returned to FP16"]
+    columns = ["step", "INT8 %", *map(escape, graphs), "returned to FP16"]
     rows = []
     before: tuple[str, ...] = ()
     for i, step in enumerate(found.steps):
@@ -210,10 +210,9 @@ def _sensitivity(found: SensitivityCurve) -> Iterator[str]:
         name = f"{i}, taken" if i == found.chosen else str(i)
         rows.append([name, f"{100 * step.int8_share:.1f}", *losses, escape(new)])
         before = step.returned
-    yield f'<div class="charts">{chart(curve)}</div>'
     if taken is None:
         yield '<p class="warning">No step keeps the loss and the INT8 share within their bounds.</p>'
-    yield f"<details><summary>{len(rows)} steps</summary>{table(columns, rows, text=(len(columns) - 1,))}</details>"
+    yield f'<div class="charts">{chart(curve)}{table(columns, rows, text=(len(columns) - 1,))}</div>'
 
 
 def _blocks(blocks: Sequence[Block]) -> Iterator[str]:
