@@ -7,6 +7,7 @@ for a network that is often wrong: a guess that changes costs nothing against an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -121,10 +122,14 @@ class Judge:
 
     def noise(self, graph: bytes) -> float:
         """Energy of the heads' error over that of their signal (about its mean), summed over the heads; SQNR is its
-        inverse. Of the first pictures only: a quick hint which part of a network suffers most."""
+        inverse. Of the first pictures only: a quick hint which part of a network suffers most. Infinite where they are
+        not finite."""
         heads: list[dict[str, AnyArray]] = []
-        for _ in self._run(graph, heads, count=len(self._heads)):
-            pass
+        try:
+            for _ in self._run(graph, heads, count=len(self._heads)):
+                pass
+        except EngineError:
+            return math.inf
         total = 0.0
         for name in self._heads[0]:
             error = sum(float(np.square(a[name] - b[name]).sum()) for a, b in zip(self._heads, heads, strict=True))

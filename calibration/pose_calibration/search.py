@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import msgspec
 import onnx
 
-from pose_calibration.agreement import Tally
 from pose_calibration.judge import Judge, Verdict, try_graph
 from pose_calibration.placement import blocks, cpu_graph, int8_share, tensorrt_graph, weighted
 from pose_calibration.plan import Plan
@@ -66,17 +65,15 @@ class Block:
     Attributes:
         name, nodes: the block and its weighted nodes.
         share: of all multiply-accumulates.
-        noise: that it adds to the heads, see `Judge.noise`.
-        loss: AP points, infinite where the outputs are not finite.
-        agreement: with FP32's poses; None there.
+        noise: that it adds to the heads, see `Judge.noise`; infinite where they are not finite.
+        verdict: what becomes of the poses; None where that was not asked for, or the heads are not finite.
     """
 
     name: str
     nodes: tuple[str, ...]
     share: float
     noise: float
-    loss: float
-    agreement: Tally | None
+    verdict: Verdict | None
 
 
 @dataclass(slots=True)
@@ -114,14 +111,14 @@ def search(
         plans: of all candidates in INT8, with ranges by different methods; the one whose poses agree best is taken.
         judge: of the poses.
         budget: to keep.
-        all_blocks: measure each block alone even where nothing has to go back.
+        all_blocks: see what each block alone does to the poses, even where nothing has to go back.
         tell: is told of each step.
     """
     finder = _Finder(model, judge, budget, tell)
     plan = finder.best_of(plans)
     first = finder.step(plan, ())
     good = first.loss <= budget.max_loss
-    rows = finder.measure(plan) if all_blocks or not good else []
+    rows = finder.measure(plan, poses=all_blocks) if all_blocks or not good else []
     best = first if good else finder.shrink(plan, rows)
     within = best.loss <= budget.max_loss and best.share >= budget.min_int8
     plan = finder.without(plan, best.returned)
@@ -167,7 +164,7 @@ class _Finder:
         self._tell(f"{100 * step.share:.1f} % INT8, {len(returned)} blocks in FP16: AP lost {losses}")
         return step
 
-    def measure(self, plan: Plan) -> list[Block]:
+    def measure(self, plan: Plan, *, poses: bool) -> list[Block]:
         """Every block alone in INT8, the one first that costs most noise for the work that it saves."""
         rows = []
         for name, nodes in self._blocks.items():
@@ -175,18 +172,10 @@ class _Finder:
             if not alone.int8:
                 continue
             graph = encode(tensorrt_graph(self._model, alone))
-            verdict = try_graph(self._judge, graph)
-            rows.append(
-                Block(
-                    name=name,
-                    nodes=alone.int8,
-                    share=int8_share(self._model, alone),
-                    noise=self._judge.noise(graph) if verdict else float("inf"),
-                    loss=verdict.loss if verdict else float("inf"),
-                    agreement=verdict.agreement if verdict else None,
-                )
-            )
-            self._tell(f"block {name}: {100 * rows[-1].share:.1f} % of the work, noise {rows[-1].noise:.2g}")
+            share, noise = int8_share(self._model, alone), self._judge.noise(graph)
+            verdict = try_graph(self._judge, graph) if poses else None
+            rows.append(Block(name, alone.int8, share, noise, verdict))
+            self._tell(f"block {name}: {100 * share:.1f} % of the work, noise {noise:.2g}")
         return sorted(rows, key=lambda row: -row.noise / max(row.share, 1e-9))
 
     def shrink(self, plan: Plan, rows: Sequence[Block]) -> Step:

@@ -8,6 +8,7 @@ import onnx
 
 from pose_calibration import search
 from pose_calibration.explain import layers
+from pose_calibration.judge import Verdict
 from pose_calibration.report import Block, Report, SensitivityCurve, Step, html_page
 from pose_calibration.search import Budget, Found
 from pose_runtime.manifest import Manifest
@@ -26,7 +27,7 @@ def search_page(
         warnings: what must not be overlooked.
     """
     returned = {
-        node: f"block {row.name} went back: {row.loss:.2f} AP points alone"
+        node: f"block {row.name} went back: noise {row.noise:.2g} alone"
         for row in found.blocks
         if row.name in found.best.returned
         for node in row.nodes
@@ -47,7 +48,7 @@ def search_page(
         facts=tuple(facts),
         warnings=(*warnings, *(() if found.within else ("No plan keeps the budget: no bundle was written.",))),
         sensitivity=_curve(found, budget),
-        blocks=tuple(_block(row, found) for row in found.blocks),
+        blocks=tuple(_block(row, row.verdict, found) for row in found.blocks if row.verdict),
         layers=layers(model, found.plan, returned),
     )
     return html_page(page)
@@ -79,15 +80,15 @@ def _curve(found: Found, budget: Budget) -> SensitivityCurve:
     return SensitivityCurve(data=data, max_loss=budget.max_loss, min_int8=budget.min_int8, steps=steps, chosen=chosen)
 
 
-def _block(row: search.Block, found: Found) -> Block:
-    tally = row.agreement
+def _block(row: search.Block, verdict: Verdict, found: Found) -> Block:
+    tally = verdict.agreement
     return Block(
         name=row.name,
         mac_share=row.share,
-        ap_lost=row.loss,
-        shift_px=tally.shift if tally else 0.0,
-        people_lost=tally.lost if tally else 0,
-        people_invented=tally.invented if tally else 0,
-        grouping_errors=tally.grouping_errors if tally else 0,
+        ap_lost=verdict.loss,
+        shift_px=tally.shift,
+        people_lost=tally.lost,
+        people_invented=tally.invented,
+        grouping_errors=tally.grouping_errors,
         precision="fp16" if row.name in found.best.returned else "int8",
     )

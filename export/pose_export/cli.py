@@ -178,11 +178,13 @@ def _report(bundle: Bundle, *, drawn: bool) -> None:
     print(f"weights: {network.weights.source}, licence {network.weights.licence}")
     for role, graph in manifest.graphs.items():
         if graph.accuracy:
-            lost = max(record.reference - record.value for record in graph.accuracy)
-            share = f"{100 * graph.int8_mac_share:.1f} % INT8, " if graph.precision == "int8" else ""
-            print(f"{role}: {graph.precision}, {share}{lost:+.2f} AP points lost")
-    bound = f", OKS of at least {manifest.check.min_oks:g}"
-    print(f"check/: {people} people in {len(frames)} frames{bound if len(manifest.graphs) > 1 else ''}")
+            share = f" of {100 * graph.int8_mac_share:.1f} % of the work" if graph.precision == "int8" else ""
+            ap = "; ".join(f"{each.metric} {each.reference:.2f} to {each.value:.2f}" for each in graph.accuracy)
+            print(f"{role}: {graph.precision}{share}, {ap}")
+    print(f"check/: {people} people in {len(frames)} frames")
+    for role, graph in manifest.graphs.items():
+        if graph.min_oks is not None:
+            print(f"{role}: checked to OKS {graph.min_oks:g} instead of {manifest.check.min_oks:g}, which it misses")
     if drawn:
         print("check/ holds drawn figures; pictures of the real place prove more: --check-images PATH")
     elif not people:

@@ -64,7 +64,7 @@ class Options:
         size_wh: input size for a graph that leaves it open; (0, 0): it must stay open; None: as the graph has it.
         batch: the same for the batch size, 0: it must stay open.
         simplify: let onnxsim fold and remove what it can.
-        min_oks: bound of the check; None: MIN_OKS, or less where INT8 or FP16 gives less on a check frame.
+        min_oks: bound of the check; None: MIN_OKS, or less for a graph of lower precision that gives less.
         overwrite: replace a bundle that stands there.
         quantise: makes the graphs of lower precision; None for FP32 alone.
     """
@@ -129,17 +129,9 @@ def write_onnx_bundle(
     made = options.quantise(manifest, model) if options.quantise else ()
     recorded, pictures = _record(manifest, data, frames)
     bound = MIN_OKS if options.min_oks is None else options.min_oks
-    manifest = msgspec.structs.replace(
-        manifest,
-        graphs=manifest.graphs | {graph.role: graph.graph for graph in made},
-        check=Check(min_oks=bound, frames=recorded),
-    )
-    worst = min((_worst_oks(manifest, graph, frames) for graph in made), default=1.0)
-    if worst < bound:
-        if options.min_oks is not None:
-            raise ExportError(f"check frames: {worst:.3f} OKS in lower precision, wanted {bound:g}; lower --min-oks")
-        bound = max(math.floor((worst - _ROOM) * 100) / 100, 0.0)
-        manifest = msgspec.structs.replace(manifest, check=Check(min_oks=bound, frames=recorded))
+    manifest = msgspec.structs.replace(manifest, check=Check(min_oks=bound, frames=recorded))
+    graphs = {each.role: _bounded(manifest, each, frames, options.min_oks) for each in made}
+    manifest = msgspec.structs.replace(manifest, graphs=manifest.graphs | graphs)
     files = {GRAPH_FILE: data, **{graph.graph.file: graph.data for graph in made}, **pictures}
     return write_bundle(out, manifest, files, overwrite=options.overwrite)
 
@@ -181,14 +173,19 @@ def _graph() -> Graph:
     return Graph(file=GRAPH_FILE, precision="fp32", int8_mac_share=0.0, calibration=None, accuracy=())
 
 
-def _worst_oks(manifest: Manifest, made: Made, frames: Sequence[ByteArray]) -> float:
-    """The lowest OKS of a graph to the recorded poses over the check frames."""
+def _bounded(manifest: Manifest, made: Made, frames: Sequence[ByteArray], wanted: float | None) -> Graph:
+    """The graph's record, with a bound of its own where it gives less than the default on a check frame."""
     with open_engine("onnxruntime", made.data) as engine:
         pipeline = Pipeline(manifest, engine)
-        return min(
-            pose_oks(recorded_poses(manifest, wanted), pipeline(frame))
-            for wanted, frame in zip(manifest.check.frames, frames, strict=True)
+        worst = min(
+            pose_oks(recorded_poses(manifest, recorded), pipeline(frame))
+            for recorded, frame in zip(manifest.check.frames, frames, strict=True)
         )
+    if worst >= manifest.check.min_oks:
+        return made.graph
+    if wanted is not None:
+        raise ExportError(f"{made.role}: OKS {worst:.3f} on a check frame, wanted {wanted:g}; lower --min-oks")
+    return msgspec.structs.replace(made.graph, min_oks=max(math.floor((worst - _ROOM) * 100) / 100, 0.0))
 
 
 def _record(

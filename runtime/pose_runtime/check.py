@@ -109,7 +109,8 @@ def _check_graph(
         heads = head_statistics(manifest, pipeline.outputs)
         differences = {a.tensor: _difference(a, b) for a in wanted.heads for b in heads if a.tensor == b.tensor}
         frames.append(FrameCheck(wanted.file, pose_oks(expected, poses), (len(poses), len(expected)), differences))
-    return GraphCheck(role, engine, manifest.check.min_oks, tuple(frames))
+    own = manifest.graphs[role].min_oks
+    return GraphCheck(role, engine, manifest.check.min_oks if own is None else own, tuple(frames))
 
 
 def read_frame(bundle: Bundle, file: str) -> ByteArray:

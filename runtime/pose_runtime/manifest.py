@@ -90,13 +90,17 @@ class Accuracy(_Base, frozen=True, kw_only=True):
 
 
 class Graph(_Base, frozen=True, kw_only=True):
-    """One ONNX file: its role, precision (fp32, fp16, int8), INT8 share of the MACs, calibration, accuracy."""
+    """One ONNX file: its role, precision (fp32, fp16, int8), INT8 share of the MACs, calibration, accuracy.
+
+    `min_oks` is its own bound on the check frames, where lower precision gives less than `Check.min_oks`.
+    """
 
     file: FileName
     precision: Literal["fp32", "fp16", "int8"]
     int8_mac_share: Annotated[float, Meta(ge=0, le=1)]
     calibration: Text | None
     accuracy: tuple[Accuracy, ...]
+    min_oks: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 class HeadStatistics(_Base, frozen=True, kw_only=True):
@@ -119,7 +123,7 @@ class CheckFrame(_Base, frozen=True, kw_only=True):
 
 
 class Check(_Base, frozen=True, kw_only=True):
-    """What any executor must give on the bundle's own frames: OKS of at least `min_oks` per frame."""
+    """What any executor must give on the bundle's own frames: OKS of at least `min_oks` per frame, or the graph's own."""
 
     min_oks: Annotated[float, Meta(ge=0, le=1)]
     frames: Annotated[tuple[CheckFrame, ...], Meta(min_length=1, max_length=64)]

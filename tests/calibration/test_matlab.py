@@ -133,7 +133,7 @@ def test_changed_bytes_do_no_harm(tmp_path: Path, compressed: bool) -> None:
     scipy_io.savemat(path, {"examples": np.array([example, example], object)}, do_compression=compressed)
     whole = path.read_bytes()
     generator = np.random.default_rng(0)
-    outcomes = set()
+    outcomes: set[str] = set()
     for at in generator.integers(120, len(whole), 300):
         changed = bytearray(whole)
         changed[at] = generator.choice([0, 1, 127, 255])
@@ -142,9 +142,8 @@ def test_changed_bytes_do_no_harm(tmp_path: Path, compressed: bool) -> None:
             read_annotations("flic", path)
             outcomes.add("read")
         except PoseError as error:
-            assert str(error).startswith(str(path))
-            assert "\n" not in str(error)
-            outcomes.add("refused")
+            said = str(error)
+            outcomes.add("refused" if said.startswith(str(path)) and "\n" not in said else said)
     assert outcomes == {"read", "refused"}
 
 
