@@ -27,6 +27,9 @@ from pose_runtime.arrays import AnyArray, Float64Array, IntArray
 MOST = 6
 """Exponents are at most this, up and down: a factor of 64."""
 
+_MARGIN = 2.0
+"""Times the largest value that calibration saw of a channel: what a bound has to let through."""
+
 Exponents = dict[str, tuple[int, ...]]
 """Tensor -> exponent e per channel: the equalised tensor holds x / 2^e."""
 
@@ -42,11 +45,13 @@ def channel_reach(
     *,
     budget_bytes: int = BUDGET_BYTES,
     threads: int | None = None,
+    quantile: float = 0.5,
 ) -> dict[str, Float64Array]:
     """How far each channel of tensors (N, C, H, W) usually reaches: float64 (C,), median over the inputs of max |x|.
 
     Args:
         graph, tensors, inputs, budget_bytes, threads: as in `collect.collect`.
+        quantile: other than the median; 1 for the largest of all inputs.
     """
     passes = Passes(graph, tensors, inputs, budget_bytes=budget_bytes, threads=threads)
     reach: dict[str, Float64Array] = {}
@@ -55,7 +60,7 @@ def channel_reach(
         for _, values in passes.run(group):
             for name, array in values.items():
                 peaks[name].append(np.abs(array).max(axis=(0, *range(2, array.ndim))))
-        reach |= {name: np.median(np.array(rows, np.float64), axis=0) for name, rows in peaks.items()}
+        reach |= {name: np.quantile(np.array(rows, np.float64), quantile, axis=0) for name, rows in peaks.items()}
     return reach
 
 
@@ -66,12 +71,29 @@ def read_by_weights(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.input[0] for node in nodes))
 
 
-def exponents(model: onnx.ModelProto, reach: Mapping[str, Float64Array], *, balance: float = 0.5) -> Exponents:
+def cut(model: onnx.ModelProto) -> dict[str, float]:
+    """What comes out of a ReLU with an upper bound, and that bound."""
+    graph = Graph(prepared(model))
+    bounds = {name: _bound(graph, node) for name, node in graph.nodes.items()}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+def exponents(
+    model: onnx.ModelProto,
+    reach: Mapping[str, Float64Array],
+    peaks: Mapping[str, Float64Array] | None = None,
+    *,
+    balance: float = 0.5,
+) -> Exponents:
     """Choose the factors.
+
+    Behind a ReLU6 a channel may grow as long as twice its largest value stays below the bound, which then cuts what
+    calibration never saw; it may not shrink, for then the bound would let through what it has to cut.
 
     Args:
         model: the FP32 graph.
         reach: of the tensors in `read_by_weights`, see `channel_reach`.
+        peaks: of those in `cut`, the largest over all inputs; without them their channels stay as they are.
         balance: 0 leaves activations as they are, 1 makes all their channels reach equally far, between them the
             weights' spread is kept in check as well.
 
@@ -79,7 +101,7 @@ def exponents(model: onnx.ModelProto, reach: Mapping[str, Float64Array], *, bala
         Exponents for every tensor that has other than zeros.
     """
     graph = Graph(prepared(model))
-    groups = _Groups(graph)
+    groups = _Groups(graph, frozenset(peaks or ()))
     extent = np.zeros(groups.count)
     column = np.zeros(groups.count)
     for node in graph.nodes.values():
@@ -92,7 +114,15 @@ def exponents(model: onnx.ModelProto, reach: Mapping[str, Float64Array], *, bala
     live = groups.free & (extent > 0) & (column > 0)
     wanted = np.zeros(groups.count)
     wanted[live] = balance * np.log2(extent[live]) - (1 - balance) * np.log2(column[live])
-    whole = np.clip(np.rint(wanted), -MOST, MOST).astype(np.int64)
+    lowest, highest = np.full(groups.count, -MOST), np.full(groups.count, MOST)
+    for tensor, largest in (peaks or {}).items():
+        labels = groups.roots(tensor)
+        bound = _bound(graph, graph.nodes[tensor])
+        assert bound is not None
+        room = np.ceil(np.log2(np.maximum(_MARGIN * largest, bound / 2**MOST) / bound)).astype(np.int64)
+        np.maximum.at(lowest, labels, np.minimum(room, 0))
+        np.minimum.at(highest, labels, 0)
+    whole = np.clip(np.rint(wanted).astype(np.int64), lowest, highest)
     chosen = {tensor: whole[groups.roots(tensor)] for tensor in groups.labels}
     return {tensor: tuple(int(e) for e in values) for tensor, values in chosen.items() if values.any()}
 
@@ -175,6 +205,16 @@ def _columns(graph: Graph, node: NodeProto) -> Float64Array:
     return np.asarray(relative.max(axis=outputs).reshape(-1))
 
 
+def _bound(graph: Graph, node: NodeProto) -> float | None:
+    """Where a ReLU with an upper bound cuts; None for any other node."""
+    if node.op_type != "Clip" or len(node.input) < 3:
+        return None
+    low, high = node.input[1:3]
+    if low not in graph.constants or high not in graph.constants or float(graph.array(low)) != 0.0:
+        return None
+    return float(graph.array(high)) or None
+
+
 class _Groups:
     """Which channels must share a factor: labels per tensor, united where an operator demands it.
 
@@ -184,7 +224,8 @@ class _Groups:
         free: bool (count,), of roots: whether a factor may be chosen at all.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, bounded: frozenset[str] = frozenset()) -> None:
+        self._bounded = bounded
         self.labels: dict[str, IntArray] = {}
         self._parent: list[int] = []
         self._fixed: set[int] = set()
@@ -221,9 +262,10 @@ class _Groups:
                 self._fix(name)
 
     def _passes(self, graph: Graph, node: NodeProto) -> bool:
-        if node.op_type == "Clip":  # a ReLU
+        if node.op_type == "Clip":
             low, high = ([*node.input[1:], "", ""])[:2]
-            return not high and low in graph.constants and float(graph.array(low)) == 0.0
+            relu = not high and low in graph.constants and float(graph.array(low)) == 0.0
+            return relu or name_of(node) in self._bounded
         if node.op_type == "Resize":
             return text(node, "mode", "nearest") in ("nearest", "linear")
         return node.op_type in _PASS and len(node.output) == 1

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import onnx
 
 from pose_calibration.collect import collect
-from pose_calibration.equalise import channel_reach, equalised, exponents, read_by_weights
+from pose_calibration.equalise import channel_reach, cut, equalised, exponents, read_by_weights
 from pose_calibration.inputs import NetworkInputs
 from pose_calibration.judge import Judge, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
@@ -86,7 +86,9 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     tell(f"measuring ranges on {settings.calibration.description}")
     inputs = NetworkInputs(settings.calibration, manifest.input)
     reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
-    chosen = exponents(model, reach)
+    bounded = tuple(cut(model))
+    peaks = channel_reach(reference, bounded, inputs, budget_bytes=settings.memory, quantile=1) if bounded else {}
+    chosen = exponents(model, reach, peaks)
     model = equalised(model, chosen)
     histograms = collect(encode(model), watched(model), inputs, budget_bytes=settings.memory, names=inputs.names)
     fp32 = overflowing(model, {name: (h.low, h.high) for name, h in histograms.items()})

@@ -80,7 +80,9 @@ def ours(case: Case) -> Found:
     """What pose-export --int8 does, within its budget or not."""
     settings = Settings("int8", case.calibration, case.judged, None)
     try:
-        found = quantise(case.manifest, case.model, settings, tell=lambda line: print(f"  {line}", file=sys.stderr)).found
+        found = quantise(
+            case.manifest, case.model, settings, tell=lambda line: print(f"  {line}", file=sys.stderr)
+        ).found
     except BudgetError as error:
         found = error.found
     assert found is not None

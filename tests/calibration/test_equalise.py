@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pose_calibration.equalise import channel_reach, equalised, exponents, read_by_weights
+from pose_calibration.equalise import channel_reach, cut, equalised, exponents, read_by_weights
 from pose_runtime.arrays import AnyArray
 from pose_runtime.networks import bundle_path
 
@@ -144,3 +144,29 @@ def test_a_bundled_network() -> None:
     reach = channel_reach(model.SerializeToString(), read_by_weights(model), inputs, threads=1)
     new = equalised(model, exponents(model, reach))
     assert all(np.array_equal(a, b) for a, b in zip(run(model, inputs[0]), run(new, inputs[0]), strict=True))
+
+
+def test_behind_a_relu6_channels_grow_as_far_as_it_does_not_cut_them() -> None:
+    model = network([helper.make_node("Clip", ["r", "zero", "six"], ["m"])])
+    graph = model.SerializeToString()
+    reach = channel_reach(graph, read_by_weights(model), IMAGES, threads=1)
+    assert cut(model) == {"m": 6.0}
+    assert exponents(model, reach) == {}
+    peaks = channel_reach(graph, tuple(cut(model)), IMAGES, threads=1, quantile=1)
+    chosen = exponents(model, reach, peaks, balance=1.0)
+    e = np.array(chosen["m"])
+    assert (e <= 0).all()
+    assert (e[peaks["m"] > 3] == 0).all()
+    small = peaks["m"] < 1
+    assert small.any()
+    assert (e[small] < 0).all()
+    assert (2 * np.ldexp(peaks["m"], -e)[e < 0] <= 6).all()
+    new = equalised(model, chosen)
+    for x in IMAGES:
+        assert all(np.array_equal(a, b) for a, b in zip(run(model, x), run(new, x), strict=True))
+
+
+def test_other_bounds_are_no_relu() -> None:
+    assert cut(network([helper.make_node("Clip", ["r", "six"], ["m"])])) == {}
+    assert cut(network([helper.make_node("Clip", ["r", "six", "six"], ["m"])])) == {}
+    assert cut(network([helper.make_node("Clip", ["r", "", "six"], ["m"])])) == {}
