@@ -78,7 +78,8 @@ def export(
     ] = 64,
     calib_seed: Annotated[int, _option("By which they are picked.", "N")] = 0,
     calib_method: Annotated[
-        Literal["auto", "minmax", "percentile", "entropy", "mse"], _option("For the ranges; auto takes the best.")
+        Literal["auto", "typical", "minmax", "percentile", "entropy", "mse"],
+        _option("For the ranges; auto takes the best."),
     ] = "auto",
     calib_memory: Annotated[int, typer.Option(help="For activations at a time, MiB.", min=1, metavar="N")] = 512,
     max_loss: Annotated[float, typer.Option(help="AP points that INT8 or FP16 may lose.", min=0, metavar="AP")] = 0.5,
