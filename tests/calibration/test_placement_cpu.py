@@ -66,6 +66,14 @@ def test_naive_plan_leaves_one_q_and_one_dq(tmp_path: Path) -> None:
     assert [v.name for v in new.graph.output] == ["y"]
 
 
+def test_clip_is_folded_in_where_nothing_ever_passed_it(tmp_path: Path) -> None:
+    """A range of 0 to 0 gets a scale whose integers do not reach past the Clip."""
+    plan = plan_of(RESIDUAL, [image()])
+    plan.ranges["c"] = (0.0, 0.0)
+    found = kernels(cpu_graph(RESIDUAL, plan), tmp_path)
+    assert (found["QLinearConv"], found["Clip"]) == (3, 0)
+
+
 @pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
 @pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
 def test_a_float_convolution_between_integer_ones_stays_float(kind: str, activation: str, tmp_path: Path) -> None:
