@@ -127,7 +127,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
 
 def _fp16(model: onnx.ModelProto, fp32: tuple[str, ...], judge: Judge, settings: Settings) -> Made:
     data = encode(fp16_graph(model, fp32))
-    verdict = try_graph(judge, data)
+    verdict = try_graph(judge, data, "tensorrt")
     limit = settings.budget.max_loss
     if verdict is None or verdict.loss > limit:
         lost = "gives values that are not finite" if verdict is None else f"loses {verdict.loss:.2f} AP points"

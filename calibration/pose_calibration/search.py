@@ -117,9 +117,9 @@ def search(
     finder = _Finder(model, judge, budget, tell)
     plan = finder.best_of(plans)
     first = finder.step(plan, ())
-    good = first.loss <= budget.max_loss
-    rows = finder.measure(plan, poses=all_blocks) if all_blocks or not good else []
-    best = first if good else finder.shrink(plan, rows)
+    settled = first.loss <= budget.max_loss or first.share < budget.min_int8
+    rows = finder.measure(plan, poses=all_blocks) if all_blocks or not settled else []
+    best = first if settled else finder.shrink(plan, rows)
     within = best.loss <= budget.max_loss and best.share >= budget.min_int8
     plan = finder.without(plan, best.returned)
     finder.steps.sort(key=lambda step: -step.share)
@@ -144,7 +144,7 @@ class _Finder:
             return plans[0]
         scores: dict[str, float] = {}
         for plan in plans:
-            verdict = try_graph(self._judge, encode(tensorrt_graph(self._model, plan)))
+            verdict = try_graph(self._judge, encode(tensorrt_graph(self._model, plan)), "tensorrt")
             scores[plan.method] = verdict.likeness if verdict else 0.0
             self._tell(f"ranges by {plan.method}: poses agree to OKS {scores[plan.method]:.4f}")
         return max(plans, key=lambda plan: scores[plan.method])
@@ -157,7 +157,9 @@ class _Finder:
     def step(self, plan: Plan, returned: Sequence[str]) -> Step:
         """Judge every graph of the plan with these blocks in FP16."""
         smaller = self.without(plan, returned)
-        verdicts = {role: try_graph(self._judge, encode(make(self._model, smaller))) for role, make in MAKERS.items()}
+        verdicts = {
+            role: try_graph(self._judge, encode(make(self._model, smaller)), role) for role, make in MAKERS.items()
+        }
         step = Step(tuple(returned), int8_share(self._model, smaller), verdicts)
         self.steps.append(step)
         losses = ", ".join(f"{role} {v.loss:+.2f}" if v else f"{role} not finite" for role, v in verdicts.items())
@@ -172,8 +174,8 @@ class _Finder:
             if not alone.int8:
                 continue
             graph = encode(tensorrt_graph(self._model, alone))
-            share, noise = int8_share(self._model, alone), self._judge.noise(graph)
-            verdict = try_graph(self._judge, graph) if poses else None
+            share, noise = int8_share(self._model, alone), self._judge.noise(graph, "tensorrt")
+            verdict = try_graph(self._judge, graph, "tensorrt") if poses else None
             rows.append(Block(name, alone.int8, share, noise, verdict))
             self._tell(f"block {name}: {100 * share:.1f} % of the work, noise {noise:.2g}")
         return sorted(rows, key=lambda row: -row.noise / max(row.share, 1e-9))

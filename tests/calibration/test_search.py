@@ -57,18 +57,18 @@ class KnownJudge:
         self.costs, self.cpu, self.broken, self.scale = costs, cpu, broken, scale
         self.judged: list[set[str]] = []
 
-    def __call__(self, data: bytes) -> Verdict:
+    def __call__(self, data: bytes, role: str) -> Verdict:
         nodes = int8_nodes(data)
         self.judged.append(nodes)
         if self.broken in nodes:
             raise EngineError("not finite")
         loss = sum(self.costs.get(node, 0.0) for node in nodes)
-        if b"fp16" not in data:
+        if role == "cpu_int8":
             loss += self.cpu
         record = Accuracy(executor="fake", data="numbers", metric="AP", reference=50.0, value=50.0 - loss)
         return Verdict((record,), Tally(10, 0, 0, 1 - loss / 100, 0.9, 0.0, 0.0, 0))
 
-    def noise(self, data: bytes) -> float:
+    def noise(self, data: bytes, _role: str) -> float:
         if self.broken in int8_nodes(data):
             return float("inf")
         return sum(self.costs.get(node, 0.0) for node in int8_nodes(data))
@@ -148,14 +148,14 @@ def test_every_block_alone_is_measured_on_wish() -> None:
 
 def test_the_ranges_whose_poses_agree_best() -> None:
     class ByRange(KnownJudge):
-        def __call__(self, data: bytes) -> Verdict:
+        def __call__(self, data: bytes, role: str) -> Verdict:
             scales = [
                 numpy_helper.to_array(t)
                 for t in onnx.load_model_from_string(data).graph.initializer
                 if "r0/scale" in t.name
             ]
             oks = 0.5 if scales and float(scales[0]) > 0.02 else 0.9
-            verdict = super().__call__(data)
+            verdict = super().__call__(data, role)
             return Verdict(verdict.records, Tally(10, 0, 0, oks, oks, 0.0, 0.0, 0))
 
     plans = [plan("minmax", 8.0), plan("entropy", 1.0), plan("mse", 4.0)]

@@ -88,13 +88,11 @@ def test_the_plan_is_written(int8: Bundle) -> None:
 def test_a_budget_that_cannot_be_kept_gives_the_curve_and_no_bundle(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "report.html"
-    wanted = ("--int8", "--calib-count=4", "--calib-method=typical", "--min-int8=99.9", f"--report={report}")
+    wanted = ("--int8", "--calib-count=4", "--calib-method=typical", "--min-int8=99.9")
     assert export(tmp_path / "out.pose", *wanted) == 1
     *steps, last = capsys.readouterr().err.splitlines()
     assert last.startswith("pose-export: INT8 loses ")
     assert any("% INT8, " in step for step in steps)
-    assert "No plan keeps the budget" in report.read_text()
     assert not (tmp_path / "out.pose").exists()
 
 
