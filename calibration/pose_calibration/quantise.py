@@ -11,7 +11,7 @@ import onnx
 
 from pose_calibration.collect import collect
 from pose_calibration.equalise import channel_reach, equalised, exponents, read_by_weights
-from pose_calibration.inputs import NetworkInputs
+from pose_calibration.inputs import NetworkInputs, usual_size
 from pose_calibration.judge import Judge, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
 from pose_calibration.overflow import overflowing, watched
@@ -63,7 +63,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The graphs; and for INT8 what the search found."""
+    """The graphs; and for INT8 what the search found, and with which layers."""
 
     graphs: tuple[Made, ...]
     found: Found | None
@@ -85,6 +85,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     reference = encode(model)
     tell(f"measuring ranges on {settings.calibration.description}")
     inputs = NetworkInputs(settings.calibration, manifest.input)
+    size_wh = usual_size(manifest.input)
     reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
     chosen = exponents(model, reach)
     model = equalised(model, chosen)
@@ -99,7 +100,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     tell(f"FP32 finds {sum(judge.people)} people")
     if settings.precision == "fp16":
         return Quantised((_fp16(model, fp32, judge, settings),), None)
-    nodes = tuple(name for name in int8_nodes(model) if name not in fp32)
+    nodes = tuple(name for name in int8_nodes(model, size_wh) if name not in fp32)
     plans = [
         Plan(
             version=VERSION,
@@ -112,7 +113,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
         )
         for method in settings.methods
     ]
-    found = search(model, plans, judge, settings.budget, all_blocks=settings.all_blocks, tell=tell)
+    found = search(model, plans, judge, settings.budget, size_wh=size_wh, all_blocks=settings.all_blocks, tell=tell)
     if not found.within:
         raise BudgetError(found, settings.budget)
     calibration = f"{found.plan.method} ranges of {found.plan.data}"

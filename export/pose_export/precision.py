@@ -12,6 +12,7 @@ import onnx
 from pose_calibration.accuracy import coco_ap
 from pose_calibration.coco_pictures import is_coco
 from pose_calibration.explain import lines
+from pose_calibration.inputs import usual_size
 from pose_calibration.limits import METHODS, Method
 from pose_calibration.pictures import bundled_scenes, open_pictures
 from pose_calibration.plan import encode_plan
@@ -63,9 +64,9 @@ class Explainer:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
-    def __call__(self, manifest: Manifest, model: onnx.ModelProto) -> Sequence[Made]:  # noqa: ARG002
+    def __call__(self, manifest: Manifest, model: onnx.ModelProto) -> Sequence[Made]:
         """Explain the graph."""
-        for line in lines(model):
+        for line in lines(model, usual_size(manifest.input)):
             self._tell(line)
         raise Explained
 
