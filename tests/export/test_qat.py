@@ -125,6 +125,8 @@ def test_integers_are_those_of_onnx() -> None:
     x = torch.tensor([-40.0, -32.1, -32.0, -0.375, -0.125, 0.0, 0.125, 0.13, 0.375, 31.75, 31.8], requires_grad=True)
     y = fake_quantise(x, scale)
     y.sum().backward()
+    twice = fake_quantise(torch.stack((x, 2 * x)).detach()[None], scale, (0, 1))  # the second channel over 2^1
+    assert torch.equal(twice[0], torch.stack((y, 2 * y)))
     assert (y / scale).tolist() == [-128, -128, -128, -2, 0, 0, 0, 1, 2, 127, 127]
     assert x.grad is not None
     assert x.grad.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]

@@ -90,11 +90,11 @@ class FakeQuantised(nn.Module):
 
         The graph rounds weights times a factor f of their output channel, which is that of the batch norm, and 2^-e of
         the divided result. Both w and f·w become the same integers, with steps s and s·|f|, so w is rounded with the
-        graph's step over |f|. Factors 2^e of input channels share a scale, so they are multiplied in, and out again.
+        graph's step over |f|. So too with the factors 2^e of input channels, though these share one step of the graph.
         """
         weight = cast(Tensor, self.network.get_submodule(layer.name).weight)
-        spread = _spread(weight, layer)
         with torch.no_grad():
+            spread = _spread(weight, layer)
             rows = _rows((weight * spread).abs(), layer)
             factor = 1 / _powers(layer.made, rows).view(-1, 1)
             if layer.norm is not None:
@@ -102,7 +102,8 @@ class FakeQuantised(nn.Module):
                 factor = factor * norm.view(-1, 1)
             step = (_largest(rows, layer) * factor / 127).clamp(*_SCALES).half().float() / factor
             step = _unrolled(step.expand(len(rows), -1), weight, layer)
-        return _round(weight * spread, step) / spread
+            step = step / spread
+        return _on_grid(weight, step)
 
 
 def _powers(exponents: Exponents | None, like: Tensor) -> Tensor:
@@ -155,23 +156,35 @@ def fake_quantise(x: Tensor, scale: float, exponents: Exponents | None = None) -
         scale: the step.
         exponents: e per channel: it is divided by 2^e before, and multiplied by it after.
     """
-    if exponents is not None:
-        powers = _powers(exponents, x).view(-1, *[1] * (x.ndim - 2))
-        return fake_quantise(x / powers, scale) * powers
-    return _round(nn.functional.hardtanh(x.float(), -128 * scale, 127 * scale), scale)
+    step = scale if exponents is None else scale * _powers(exponents, x).view(-1, *[1] * (x.ndim - 2))
+    return _on_grid(x.float(), step)
 
 
-def _round(x: Tensor, step: Tensor | float) -> Tensor:
-    rounded: Tensor = _Round.apply(x, step)  # type: ignore[no-untyped-call]
-    return rounded
+def _on_grid(x: Tensor, step: Tensor | float) -> Tensor:
+    """The nearest of -128 to 127 steps; torch.fake_quantize_* does the same in three times as long."""
+    whole = nn.functional.hardtanh(_Divide.apply(x, step), -128, 127)  # type: ignore[no-untyped-call]
+    values: Tensor = _RoundAndMultiply.apply(whole, step)  # type: ignore[no-untyped-call]
+    return values
 
 
-class _Round(torch.autograd.Function):
-    """To multiples of a step, half to even; the gradient passes. torch.fake_quantize_* takes three times as long."""
+class _Divide(torch.autograd.Function):
+    """By a step. The gradient passes as it is, for behind the clipping _RoundAndMultiply takes the step back."""
 
     @staticmethod
     def forward(_ctx: Any, x: Tensor, step: Tensor | float) -> Tensor:
-        return (x / step).round_().mul_(step)
+        return x / step
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _RoundAndMultiply(torch.autograd.Function):
+    """Half to even, times a step; see _Divide for the gradient."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, step: Tensor | float) -> Tensor:
+        return x.round().mul_(step)
 
     @staticmethod
     def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
