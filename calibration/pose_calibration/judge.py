@@ -8,7 +8,7 @@ for a network that is often wrong: a guess that changes costs nothing against an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,9 @@ from pose_runtime.geometry import Crop
 from pose_runtime.manifest import Accuracy, GraphRole, Manifest
 from pose_runtime.pipeline import Pipeline
 from pose_runtime.poses import Poses
+
+OnProgress = Callable[[str, int, int], None]
+"""Takes what is being done, how much of it is done, and of how much."""
 
 REPEATS = 8
 """Times that each picture stands in, with other noise: with a single one, half a point of AP would be chance."""
@@ -66,6 +69,7 @@ class Judge:
         annotations: COCO keypoints of these pictures, or None.
         probes: pictures of which the heads are kept, for `noise`.
         threads: of ONNX Runtime.
+        progress: is told of every picture: what is done, how many are, of how many.
 
     Attributes:
         people: that FP32 finds in each picture.
@@ -84,7 +88,9 @@ class Judge:
         *,
         probes: int = 8,
         threads: int | None = None,
+        progress: OnProgress = lambda _what, _done, _total: None,
     ) -> None:
+        self._progress = progress
         self._manifest, self._pictures, self._annotations = manifest, pictures, annotations
         self._threads, self._probes = threads, probes
         self._drop = drop_score(manifest)
@@ -142,10 +148,12 @@ class Judge:
         crops = isinstance(self._manifest.input.resize, Crop)
         engine = open_engine("onnxruntime", graph, threads=self._threads, as_written=role == "tensorrt")
         with engine, Pipeline(self._manifest, engine) as pipeline:
-            for picture in islice(self._pictures, count):
+            total = len(self._pictures) if count is None else count
+            for done, picture in enumerate(islice(self._pictures, count), 1):
                 poses = pipeline(picture.image, boxes=picture.boxes if crops and picture.boxes else None)
                 if heads is not None and len(heads) < self._probes:
                     heads.append({name: a.astype(np.float32) for name, a in pipeline.outputs.items()})
+                self._progress(f"judging {role}", done, total)
                 yield picture, poses
 
     def _ap(self, found: Sequence[Poses]) -> dict[str, float]:

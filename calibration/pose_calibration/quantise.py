@@ -12,7 +12,7 @@ import onnx
 from pose_calibration.collect import collect
 from pose_calibration.equalise import channel_reach, equalised, exponents, read_by_weights
 from pose_calibration.inputs import NetworkInputs, usual_size
-from pose_calibration.judge import Judge, Verdict, try_graph
+from pose_calibration.judge import Judge, OnProgress, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
 from pose_calibration.overflow import overflowing, watched
 from pose_calibration.pictures import Pictures, useless
@@ -40,6 +40,7 @@ class Settings:
         methods: for the ranges; the one whose poses agree best with FP32's is taken.
         budget: what INT8 may cost.
         memory: bytes of activations held at a time while ranges are measured.
+        state: a file that keeps what was measured; a broken run goes on from it.
         all_blocks: measure what each block costs alone even where INT8 is within the budget at once.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     methods: Sequence[Method] = METHODS
     budget: Budget = field(default_factory=Budget)
     memory: int = 512 << 20
+    state: Path | None = None
     all_blocks: bool = False
 
 
@@ -69,7 +71,9 @@ class Quantised:
     found: Found | None
 
 
-def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, tell: Tell) -> Quantised:
+def quantise(
+    manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, tell: Tell, progress: OnProgress
+) -> Quantised:
     """Make the graphs of a precision.
 
     Args:
@@ -77,6 +81,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
         model: the FP32 graph.
         settings: how.
         tell: is told of each step.
+        progress: is told of every picture.
 
     Raises:
         CalibrationError: nothing to measure or judge by, or a node that cannot be quantised.
@@ -89,12 +94,20 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
     chosen = exponents(model, reach)
     model = equalised(model, chosen)
-    histograms = collect(encode(model), watched(model), inputs, budget_bytes=settings.memory, names=inputs.names)
+    histograms = collect(
+        encode(model),
+        watched(model),
+        inputs,
+        budget_bytes=settings.memory,
+        names=inputs.names,
+        state=settings.state,
+        tell=lambda done, total: progress("measuring", done, total),
+    )
     fp32 = overflowing(model, {name: (h.low, h.high) for name, h in histograms.items()})
     for name in fp32:
         tell(f"{name}: its values are too large for FP16; it stays FP32")
     tell(f"judging on {settings.judged.description}")
-    judge = Judge(manifest, reference, settings.judged, settings.annotations)
+    judge = Judge(manifest, reference, settings.judged, settings.annotations, progress=progress)
     for line in useless(settings.judged, judge.people):
         tell(line)
     tell(f"FP32 finds {sum(judge.people)} people")
