@@ -7,6 +7,8 @@ VENV ?= .venv
 OUT ?= demo-out
 # torch for the tests of the exporter; empty leaves them out
 TORCH ?= torch==2.13.0
+# TensorRT's builder, which needs no GPU, for the tests of INT8 graphs; empty leaves them out
+RTX ?= $(if $(filter x86_64,$(shell uname -m)),tensorrt-rtx)
 
 bin := $(VENV)/bin
 pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -34,6 +36,7 @@ $(VENV)/onnx: $(VENV)/run
 $(VENV)/dev: $(VENV)/run
 	$(pip) --no-build-isolation --editable '.[cpu,live,onnx,dev]'
 	$(if $(TORCH),$(pip) --no-build-isolation --editable '.[export]' $(TORCH))
+	$(if $(RTX),$(pip) $(RTX))
 	touch $@
 
 ifdef ONNX

@@ -12,8 +12,9 @@ import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 from torch import nn
 
-from pose_calibration.placement import candidates, weighted
-from pose_calibration.plan import Plan
+from pose_calibration.equalise import equalised, exponents, read_by_weights
+from pose_calibration.placement import candidates, tensorrt_graph, weighted
+from pose_calibration.plan import VERSION, Plan
 from pose_export.networks.hrnet import BasicBlock, conv_bn
 from pose_export.training.partners import values_of
 from pose_export.training.qat import exported
@@ -75,22 +76,39 @@ def plan_of(
     wide: float = 1.0,
     heads: bool = False,
     powers_of_2: bool = False,
+    divide: bool = False,
 ) -> Plan:
-    """All layers INT8 (the heads too, if wanted), with the smallest and largest values, times `wide`, as ranges."""
+    """All layers INT8 (the heads too, if wanted), with the largest values, times `wide`, as ranges.
+
+    Channels are divided by what `equalise.py` finds for a random reach of theirs, if wanted.
+    """
     model = exported(network, outputs, x.shape[2])
     (name,) = (value.name for value in model.graph.input)
     found = values_of(model, list(candidates(model)), {name: x[:1]})
+    divisors: dict[str, tuple[int, ...]] = {}
+    if divide:
+        random = np.random.default_rng(0)
+        reach = {tensor: 2.0 ** random.integers(-3, 4, found[tensor].shape[1]) for tensor in read_by_weights(model)}
+        divisors = exponents(model, reach, balance=1.0)
+        for tensor in divisors.keys() & found.keys():
+            found[tensor] = found[tensor] / np.exp2(np.float32(divisors[tensor])).reshape(1, -1, 1, 1)
     largest = {tensor: wide * max(float(np.abs(values).max()), 1e-3) for tensor, values in found.items()}
     if powers_of_2:
         largest = {tensor: 127 * 2.0 ** math.ceil(math.log2(value / 160)) for tensor, value in largest.items()}
     return Plan(
-        version=1,
+        version=VERSION,
+        exponents=divisors,
         int8=tuple(node.name for node in weighted(model) if heads or not node.head),
         ranges={tensor: (-value, value) for tensor, value in largest.items()},
         fp32=(),
         method="minmax",
         data="noise",
     )
+
+
+def graph_of(network: nn.Module, outputs: Sequence[str], plan: Plan, side: int = 64) -> ModelProto:
+    """The graph that TensorRT would get."""
+    return tensorrt_graph(equalised(exported(network, outputs, side), plan.exponents), plan)
 
 
 def in_float32(model: ModelProto) -> ModelProto:

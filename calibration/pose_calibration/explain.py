@@ -14,7 +14,11 @@ _HEAD = "an output of the network: coordinates and groups, not features"
 
 
 def layers(
-    model: onnx.ModelProto, plan: Plan | None = None, returned: Mapping[str, str] | None = None
+    model: onnx.ModelProto,
+    plan: Plan | None = None,
+    returned: Mapping[str, str] | None = None,
+    *,
+    size_wh: tuple[int, int] | None = None,
 ) -> tuple[Layer, ...]:
     """Every weighted node in the graph's order.
 
@@ -22,8 +26,9 @@ def layers(
         model: the FP32 graph.
         plan: the decision; None for what the search would start from.
         returned: node -> why it went back to FP16.
+        size_wh: stands in for an open width and height of the network's input.
     """
-    nodes = weighted(model)
+    nodes = weighted(model, size_wh=size_wh)
     int8 = {node.name for node in nodes if not node.head} if plan is None else set(plan.int8)
     fp32 = set() if plan is None else set(plan.fp32)
     rows = []
@@ -38,9 +43,9 @@ def layers(
     return tuple(rows)
 
 
-def lines(model: onnx.ModelProto) -> Sequence[str]:
+def lines(model: onnx.ModelProto, size_wh: tuple[int, int] | None = None) -> Sequence[str]:
     """`layers` as text, one line a node, and a sum."""
-    rows = layers(model)
+    rows = layers(model, size_wh=size_wh)
     total = max(sum(row.macs for row in rows), 1)
     share = sum(row.macs for row in rows if row.precision == "int8") / total
     others = sorted({node.op_type for node in model.graph.node} - {row.op for row in rows} - {"Constant"})

@@ -32,6 +32,13 @@ def probe_of(network_input: Input, image: ByteArray, box: Box | None = None) -> 
     return np.repeat(pixels[None], spec.batch or 1, axis=0)
 
 
+def usual_size(network_input: Input) -> tuple[int, int]:
+    """Input width and height; of a network that takes any size, those that a 640 x 480 frame gives it."""
+    if network_input.size_wh != (0, 0):
+        return network_input.size_wh
+    return geometry.plan(network_input.resize, (640, 480), (0, 0)).size_wh
+
+
 class NetworkInputs:
     """The inputs that pictures become, one at a time and again at every iteration.
 

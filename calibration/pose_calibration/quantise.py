@@ -11,8 +11,8 @@ import onnx
 
 from pose_calibration.collect import collect
 from pose_calibration.equalise import channel_reach, cut, equalised, exponents, read_by_weights
-from pose_calibration.inputs import NetworkInputs
-from pose_calibration.judge import Judge, Verdict, try_graph
+from pose_calibration.inputs import NetworkInputs, usual_size
+from pose_calibration.judge import Judge, OnProgress, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
 from pose_calibration.overflow import overflowing, watched
 from pose_calibration.pictures import Pictures, useless
@@ -40,6 +40,7 @@ class Settings:
         methods: for the ranges; the one whose poses agree best with FP32's is taken.
         budget: what INT8 may cost.
         memory: bytes of activations held at a time while ranges are measured.
+        state: a file that keeps what was measured; a broken run goes on from it.
         all_blocks: measure what each block costs alone even where INT8 is within the budget at once.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     methods: Sequence[Method] = METHODS
     budget: Budget = field(default_factory=Budget)
     memory: int = 512 << 20
+    state: Path | None = None
     all_blocks: bool = False
 
 
@@ -63,13 +65,15 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The graphs; and for INT8 what the search found."""
+    """The graphs; and for INT8 what the search found, and with which layers."""
 
     graphs: tuple[Made, ...]
     found: Found | None
 
 
-def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, tell: Tell) -> Quantised:
+def quantise(
+    manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, tell: Tell, progress: OnProgress
+) -> Quantised:
     """Make the graphs of a precision.
 
     Args:
@@ -77,6 +81,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
         model: the FP32 graph.
         settings: how.
         tell: is told of each step.
+        progress: is told of every picture.
 
     Raises:
         CalibrationError: nothing to measure or judge by, or a node that cannot be quantised.
@@ -85,23 +90,32 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
     reference = encode(model)
     tell(f"measuring ranges on {settings.calibration.description}")
     inputs = NetworkInputs(settings.calibration, manifest.input)
+    size_wh = usual_size(manifest.input)
     reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
     bounded = tuple(cut(model))
     peaks = channel_reach(reference, bounded, inputs, budget_bytes=settings.memory, quantile=1) if bounded else {}
     chosen = exponents(model, reach, peaks)
     model = equalised(model, chosen)
-    histograms = collect(encode(model), watched(model), inputs, budget_bytes=settings.memory, names=inputs.names)
+    histograms = collect(
+        encode(model),
+        watched(model),
+        inputs,
+        budget_bytes=settings.memory,
+        names=inputs.names,
+        state=settings.state,
+        tell=lambda done, total: progress("measuring", done, total),
+    )
     fp32 = overflowing(model, {name: (h.low, h.high) for name, h in histograms.items()})
     for name in fp32:
         tell(f"{name}: its values are too large for FP16; it stays FP32")
     tell(f"judging on {settings.judged.description}")
-    judge = Judge(manifest, reference, settings.judged, settings.annotations)
+    judge = Judge(manifest, reference, settings.judged, settings.annotations, progress=progress)
     for line in useless(settings.judged, judge.people):
         tell(line)
     tell(f"FP32 finds {sum(judge.people)} people")
     if settings.precision == "fp16":
         return Quantised((_fp16(model, fp32, judge, settings),), None)
-    nodes = tuple(name for name in int8_nodes(model) if name not in fp32)
+    nodes = tuple(name for name in int8_nodes(model, size_wh) if name not in fp32)
     plans = [
         Plan(
             version=VERSION,
@@ -114,7 +128,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
         )
         for method in settings.methods
     ]
-    found = search(model, plans, judge, settings.budget, all_blocks=settings.all_blocks, tell=tell)
+    found = search(model, plans, judge, settings.budget, size_wh=size_wh, all_blocks=settings.all_blocks, tell=tell)
     if not found.within:
         raise BudgetError(found, settings.budget)
     calibration = f"{found.plan.method} ranges of {found.plan.data}"
@@ -129,7 +143,7 @@ def quantise(manifest: Manifest, model: onnx.ModelProto, settings: Settings, *, 
 
 def _fp16(model: onnx.ModelProto, fp32: tuple[str, ...], judge: Judge, settings: Settings) -> Made:
     data = encode(fp16_graph(model, fp32))
-    verdict = try_graph(judge, data)
+    verdict = try_graph(judge, data, "tensorrt")
     limit = settings.budget.max_loss
     if verdict is None or verdict.loss > limit:
         lost = "gives values that are not finite" if verdict is None else f"loses {verdict.loss:.2f} AP points"

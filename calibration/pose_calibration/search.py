@@ -96,13 +96,23 @@ class Found:
     graphs: dict[GraphRole, bytes] = field(default_factory=dict)
 
 
-def int8_nodes(model: onnx.ModelProto, *, heads: bool = False) -> tuple[str, ...]:
-    """The weighted nodes that start in INT8: all, but those whose result is an output of the network."""
-    return tuple(node.name for node in weighted(model) if heads or not node.head)
+def int8_nodes(model: onnx.ModelProto, size_wh: tuple[int, int] | None = None) -> tuple[str, ...]:
+    """The weighted nodes that start in INT8: all, but those whose result is an output of the network.
+
+    size_wh: stands in for an open width and height of its input.
+    """
+    return tuple(node.name for node in weighted(model, size_wh=size_wh) if not node.head)
 
 
 def search(
-    model: onnx.ModelProto, plans: Sequence[Plan], judge: Judge, budget: Budget, *, all_blocks: bool, tell: Tell
+    model: onnx.ModelProto,
+    plans: Sequence[Plan],
+    judge: Judge,
+    budget: Budget,
+    *,
+    size_wh: tuple[int, int] | None = None,
+    all_blocks: bool = False,
+    tell: Tell,
 ) -> Found:
     """Find the plan.
 
@@ -111,15 +121,16 @@ def search(
         plans: of all candidates in INT8, with ranges by different methods; the one whose poses agree best is taken.
         judge: of the poses.
         budget: to keep.
+        size_wh: stands in for an open width and height of the network's input.
         all_blocks: see what each block alone does to the poses, even where nothing has to go back.
         tell: is told of each step.
     """
-    finder = _Finder(model, judge, budget, tell)
+    finder = _Finder(model, judge, budget, size_wh, tell)
     plan = finder.best_of(plans)
     first = finder.step(plan, ())
-    good = first.loss <= budget.max_loss
-    rows = finder.measure(plan, poses=all_blocks) if all_blocks or not good else []
-    best = first if good else finder.shrink(plan, rows)
+    settled = first.loss <= budget.max_loss or first.share < budget.min_int8
+    rows = finder.measure(plan, poses=all_blocks) if all_blocks or not settled else []
+    best = first if settled else finder.shrink(plan, rows)
     within = best.loss <= budget.max_loss and best.share >= budget.min_int8
     plan = finder.without(plan, best.returned)
     finder.steps.sort(key=lambda step: -step.share)
@@ -133,9 +144,12 @@ def encode(model: onnx.ModelProto) -> bytes:
 
 
 class _Finder:
-    def __init__(self, model: onnx.ModelProto, judge: Judge, budget: Budget, tell: Tell) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, judge: Judge, budget: Budget, size_wh: tuple[int, int] | None, tell: Tell
+    ) -> None:
         self._model, self._judge, self._budget, self._tell = model, judge, budget, tell
-        self._blocks = blocks(model, most=MAX_BLOCKS)
+        self._size_wh = size_wh
+        self._blocks = blocks(model, most=MAX_BLOCKS, size_wh=size_wh)
         self.steps: list[Step] = []
 
     def best_of(self, plans: Sequence[Plan]) -> Plan:
@@ -144,7 +158,7 @@ class _Finder:
             return plans[0]
         scores: dict[str, float] = {}
         for plan in plans:
-            verdict = try_graph(self._judge, encode(tensorrt_graph(self._model, plan)))
+            verdict = try_graph(self._judge, encode(tensorrt_graph(self._model, plan)), "tensorrt")
             scores[plan.method] = verdict.likeness if verdict else 0.0
             self._tell(f"ranges by {plan.method}: poses agree to OKS {scores[plan.method]:.4f}")
         return max(plans, key=lambda plan: scores[plan.method])
@@ -157,8 +171,10 @@ class _Finder:
     def step(self, plan: Plan, returned: Sequence[str]) -> Step:
         """Judge every graph of the plan with these blocks in FP16."""
         smaller = self.without(plan, returned)
-        verdicts = {role: try_graph(self._judge, encode(make(self._model, smaller))) for role, make in MAKERS.items()}
-        step = Step(tuple(returned), int8_share(self._model, smaller), verdicts)
+        verdicts = {
+            role: try_graph(self._judge, encode(make(self._model, smaller)), role) for role, make in MAKERS.items()
+        }
+        step = Step(tuple(returned), self._share(smaller), verdicts)
         self.steps.append(step)
         losses = ", ".join(f"{role} {v.loss:+.2f}" if v else f"{role} not finite" for role, v in verdicts.items())
         self._tell(f"{100 * step.share:.1f} % INT8, {len(returned)} blocks in FP16: AP lost {losses}")
@@ -172,8 +188,8 @@ class _Finder:
             if not alone.int8:
                 continue
             graph = encode(tensorrt_graph(self._model, alone))
-            share, noise = int8_share(self._model, alone), self._judge.noise(graph)
-            verdict = try_graph(self._judge, graph) if poses else None
+            share, noise = self._share(alone), self._judge.noise(graph, "tensorrt")
+            verdict = try_graph(self._judge, graph, "tensorrt") if poses else None
             rows.append(Block(name, alone.int8, share, noise, verdict))
             self._tell(f"block {name}: {100 * share:.1f} % of the work, noise {noise:.2g}")
         return sorted(rows, key=lambda row: -row.noise / max(row.share, 1e-9))
@@ -181,9 +197,8 @@ class _Finder:
     def shrink(self, plan: Plan, rows: Sequence[Block]) -> Step:
         """As few blocks back in FP16 as the budget allows; where it allows none, the last plan with enough INT8."""
         order = [row.name for row in rows]
-        most = max(
-            (n for n in range(len(order) + 1) if self._share(plan, order[:n]) >= self._budget.min_int8), default=0
-        )
+        shares = [self._share(self.without(plan, order[:n])) for n in range(len(order) + 1)]
+        most = max((n for n, share in enumerate(shares) if share >= self._budget.min_int8), default=0)
         tried = {0: self.steps[-1]}
         low, high = 0, most  # low is over the budget
         tried[high] = self.step(plan, order[:high]) if high else tried[0]
@@ -203,8 +218,8 @@ class _Finder:
             best = step if self._good(step) else best
         return best
 
-    def _share(self, plan: Plan, returned: Sequence[str]) -> float:
-        return int8_share(self._model, self.without(plan, returned))
+    def _share(self, plan: Plan) -> float:
+        return int8_share(self._model, plan, size_wh=self._size_wh)
 
     def _good(self, step: Step) -> bool:
         return step.loss <= self._budget.max_loss

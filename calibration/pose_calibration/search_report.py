@@ -8,6 +8,7 @@ import onnx
 
 from pose_calibration import search
 from pose_calibration.explain import layers
+from pose_calibration.inputs import usual_size
 from pose_calibration.judge import Verdict
 from pose_calibration.report import Block, Report, SensitivityCurve, Step, html_page
 from pose_calibration.search import Budget, Found
@@ -49,7 +50,7 @@ def search_page(
         warnings=(*warnings, *(() if found.within else ("No plan keeps the budget: no bundle was written.",))),
         sensitivity=_curve(found, budget),
         blocks=tuple(_block(row, row.verdict, found) for row in found.blocks if row.verdict),
-        layers=layers(model, found.plan, returned),
+        layers=layers(model, found.plan, returned, size_wh=usual_size(manifest.input)),
     )
     return html_page(page)
 

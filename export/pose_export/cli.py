@@ -78,9 +78,13 @@ def export(
     ] = 64,
     calib_seed: Annotated[int, _option("By which they are picked.", "N")] = 0,
     calib_method: Annotated[
-        Literal["auto", "minmax", "percentile", "entropy", "mse"], _option("For the ranges; auto takes the best.")
+        Literal["auto", "typical", "minmax", "percentile", "entropy", "mse"],
+        _option("For the ranges; auto takes the best."),
     ] = "auto",
     calib_memory: Annotated[int, typer.Option(help="For activations at a time, MiB.", min=1, metavar="N")] = 512,
+    calib_state: Annotated[
+        Path | None, _option("Keep what was measured here; a broken run goes on from it.", "FILE")
+    ] = None,
     max_loss: Annotated[float, typer.Option(help="AP points that INT8 or FP16 may lose.", min=0, metavar="AP")] = 0.5,
     min_int8: Annotated[
         float, typer.Option(help="Percent of the multiply-accumulates that must be INT8.", min=0, max=100, metavar="P")
@@ -135,6 +139,7 @@ def export(
                 max_loss=max_loss,
                 min_int8=min_int8 / 100,
                 memory=calib_memory << 20,
+                state=calib_state,
                 plan=plan,
                 report=report,
             ),

@@ -175,7 +175,7 @@ def _graph() -> Graph:
 
 def _bounded(manifest: Manifest, made: Made, frames: Sequence[ByteArray], wanted: float | None) -> Graph:
     """The graph's record, with a bound of its own where it gives less than the default on a check frame."""
-    with open_engine("onnxruntime", made.data) as engine:
+    with open_engine("onnxruntime", made.data, as_written=made.role == "tensorrt") as engine:
         pipeline = Pipeline(manifest, engine)
         worst = min(
             pose_oks(recorded_poses(manifest, recorded), pipeline(frame))

@@ -12,6 +12,7 @@ import onnx
 from pose_calibration.accuracy import coco_ap
 from pose_calibration.coco_pictures import is_coco
 from pose_calibration.explain import lines
+from pose_calibration.inputs import usual_size
 from pose_calibration.limits import METHODS, Method
 from pose_calibration.pictures import bundled_scenes, open_pictures
 from pose_calibration.plan import encode_plan
@@ -19,6 +20,7 @@ from pose_calibration.quantise import Made, Precision, Settings, quantise
 from pose_calibration.search import Budget, BudgetError, Found
 from pose_calibration.search_report import curve_lines, search_page
 from pose_export.files import check_folder, write_file
+from pose_export.progress import bar
 from pose_runtime.errors import PoseError
 from pose_runtime.manifest import Manifest
 
@@ -38,6 +40,7 @@ class Wanted:
         method: for the ranges; auto tries all.
         max_loss, min_int8: the budget, AP points and share (0 to 1).
         memory: bytes of activations held at a time.
+        state: a file for what was measured, or None.
         plan, report: files to write, or None.
     """
 
@@ -49,6 +52,7 @@ class Wanted:
     max_loss: float
     min_int8: float
     memory: int
+    state: Path | None
     plan: Path | None
     report: Path | None
 
@@ -63,9 +67,9 @@ class Explainer:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
-    def __call__(self, manifest: Manifest, model: onnx.ModelProto) -> Sequence[Made]:  # noqa: ARG002
+    def __call__(self, manifest: Manifest, model: onnx.ModelProto) -> Sequence[Made]:
         """Explain the graph."""
-        for line in lines(model):
+        for line in lines(model, usual_size(manifest.input)):
             self._tell(line)
         raise Explained
 
@@ -86,7 +90,7 @@ class Quantiser:
     """
 
     def __init__(self, wanted: Wanted, tell: Tell) -> None:
-        for path in (wanted.plan, wanted.report):
+        for path in (wanted.plan, wanted.report, wanted.state):
             if path is not None:
                 check_folder(path)
         self._wanted, self._tell = wanted, tell
@@ -109,10 +113,12 @@ class Quantiser:
             methods=METHODS if wanted.method == "auto" else (wanted.method,),
             budget=Budget(wanted.max_loss, wanted.min_int8),
             memory=wanted.memory,
+            state=wanted.state,
             all_blocks=wanted.report is not None,
         )
         try:
-            made = quantise(manifest, model, settings, tell=self._tell)
+            with bar() as progress:
+                made = quantise(manifest, model, settings, tell=self._tell, progress=progress)
         except BudgetError as error:
             self._write(manifest, model, error.found)
             for line in curve_lines(error.found):

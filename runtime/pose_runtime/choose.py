@@ -69,7 +69,8 @@ def open_chosen(
     """
 
     def opened(role: GraphRole) -> Engine:
-        return open_engine(ENGINE, bundle.graph_bytes(role), device=device, threads=threads)
+        as_written = role == "tensorrt"
+        return open_engine(ENGINE, bundle.graph_bytes(role), device=device, threads=threads, as_written=as_written)
 
     if graph is not None:
         other_results = graph == "cpu_int8" and not has_int8_dot()

@@ -123,7 +123,7 @@ class CheckFrame(_Base, frozen=True, kw_only=True):
 
 
 class Check(_Base, frozen=True, kw_only=True):
-    """What any executor must give on the bundle's own frames: OKS of at least `min_oks` per frame, or the graph's own."""
+    """What any executor must give on the bundle's own frames: OKS of `min_oks` per frame, or a graph's own bound."""
 
     min_oks: Annotated[float, Meta(ge=0, le=1)]
     frames: Annotated[tuple[CheckFrame, ...], Meta(min_length=1, max_length=64)]

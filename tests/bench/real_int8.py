@@ -89,6 +89,14 @@ def ours(case: Case) -> Found:
     return found
 
 
+def _tell(line: str) -> None:
+    print(f"  {line}", file=sys.stderr)
+
+
+def _quiet(*_: object) -> None:
+    pass
+
+
 def rows_of_ours(found: Found) -> Iterator[Row]:
     """One row per graph."""
     for role, verdict in found.best.verdicts.items():
@@ -103,7 +111,7 @@ def rows_of_naive(case: Case) -> Iterator[Row]:
     for method in NAIVE:
         plan = Plan(
             version=VERSION,
-            int8=int8_nodes(case.model, heads=True),
+            int8=int8_nodes(case.model, None, heads=True),
             ranges={name: limits(histogram, method) for name, histogram in histograms.items()},
             exponents={},
             fp32=(),

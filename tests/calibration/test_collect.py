@@ -256,37 +256,38 @@ def test_no_tensors_is_no_work() -> None:
 
 
 PEAK = """
-import json, resource, sys
+import json, re, sys
 import numpy as np
 from pose_calibration.collect import collect
 class Inputs:
     def __iter__(self):
         for i in range(int(sys.argv[2])):
-            yield np.random.default_rng(i).normal(size=(1, 3, 128, 128)).astype(np.float32)
+            yield np.random.default_rng(i).normal(size=(1, 3, 256, 256)).astype(np.float32)
 graph = open(sys.argv[1], 'rb').read()
-tensors = [f"{kind}{i}" for i in range(30) for kind in "cr"]
+tensors = [f"{kind}{i}" for i in range(12) for kind in "cr"]
 collect(graph, tensors[:1], Inputs(), threads=1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def memory(key):
+    return int(re.search(key + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+before = memory("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts again from here
 found = collect(graph, tensors, Inputs(), budget_bytes=int(sys.argv[3]), threads=1)
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, found["r29"].total]))
+print(json.dumps([memory("VmHWM") - before, found["r11"].total]))
 """
 
 
 def test_memory_follows_the_budget_and_not_the_work(tmp_path: Path) -> None:
-    """60 tensors of 1 MiB each, in groups of 8 MiB; ONNX Runtime takes about as much again."""
+    """24 tensors of 4 MiB each, in groups of 8 MiB; ONNX Runtime takes more than as much again, as it likes."""
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain(30, dims=[1, 3, 128, 128], channels=16))
+    path.write_bytes(chain(12, dims=[1, 3, 256, 256], channels=16))
 
     def peak(count: int, budget: int) -> float:
         command = [sys.executable, "-c", PEAK, str(path), str(count), str(budget)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         kib, total = json.loads(done.stdout)
-        assert total == count * 16 * 128 * 128
+        assert total == count * 16 * 256 * 256
         return kib / 1024
 
-    assert peak(2, 8 << 20) < 32
-    assert peak(5, 8 << 20) < 32
-    assert peak(2, 1 << 30) > 40
+    assert peak(3, 8 << 20) < 0.6 * peak(1, 1 << 30)
 
 
 def test_several_inputs_are_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 import tiny
 from annotated import NAMES, PEOPLE, SIZE, bundle, data_set
@@ -19,7 +20,7 @@ from pose_calibration.evaluation.matching import annotation_oks, match
 from pose_calibration.evaluation.resampling import interval, resamples
 from pose_calibration.evaluation.run import sample
 from pose_calibration.evaluation.scores import Ratio, score
-from pose_runtime.bundle import Bundle
+from pose_runtime.bundle import Bundle, write_bundle
 from pose_runtime.errors import BundleError, PoseError, SourceError
 from pose_runtime.poses import Poses
 from pose_runtime.skeletons import SKELETONS
@@ -254,6 +255,8 @@ def test_mpii(work: Path, tmp_path: Path) -> None:
     values = figures(got)
     assert next(iter(values)) == "PCKh@0.5"
     assert values["PCKh@0.5"] == pytest.approx(80)
+    assert got.pck == "PCKh@0.5"
+    assert {g.name: g.pck for g in got.groups if g.pck is not None} == {"hip": 80, "shoulder": 80}
     assert values["people found"] == pytest.approx(80)
     assert (got.people, got.bundle.missed, got.bundle.invented) == (5, 1, None)
     assert [curve.name for curve in got.curves] == ["PCKh", "PDJ"]
@@ -321,6 +324,28 @@ def test_a_graph_that_the_bundle_lacks(work: Path) -> None:
         open_graph(load(work / "whole.pose"), "tensorrt")
     with open_graph(load(work / "whole.pose"), "reference") as pipeline:
         assert len(pipeline(tiny.frame(*PEOPLE[0]))) == 1
+
+
+def test_the_half_precision_graph_is_run_too(work: Path, tmp_path: Path) -> None:
+    """TensorRT's graph, typed FP16, by ONNX Runtime, beside the reference."""
+    of = load(work / "whole.pose").manifest
+    graph = of.graphs["reference"]
+    half = type(graph)(
+        file="tensorrt.onnx", precision="fp16", int8_mac_share=0.0, calibration=None, accuracy=()
+    )  # fmt: skip
+    of = tiny.replaced(of, graphs={"reference": graph, "tensorrt": half}, files={})
+    files = {"reference.onnx": tiny.make_graph(of), "tensorrt.onnx": tiny.make_graph(of, TensorProto.FLOAT16)}
+    files["check/0.png"] = cv2.imencode(".png", tiny.frame((20, 20), None, None))[1].tobytes()
+    both = write_bundle(tmp_path / "both.pose", of, files)
+    annotations = read_annotations("coco", work / "images" / "annotations.json")
+    sides = []
+    for role in ("tensorrt", "reference"):
+        with open_graph(both, role) as pipeline:  # type: ignore[arg-type]
+            sides.append(Subject(both, role, run(pipeline, annotations.pictures, work / "images")))
+    got = evaluate(annotations, *sides, count=20)
+    assert got.baseline is not None
+    assert (got.bundle.graph, got.baseline.graph) == ("tensorrt", "reference")
+    assert figures(got)["PCK@0.2 torso"] == 100
 
 
 def test_a_sample_is_the_seeds(work: Path) -> None:

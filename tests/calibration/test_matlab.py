@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pose_calibration.annotations import read_annotations
-from pose_calibration.annotations._matlab import Matrix, load, numbers, reading
+from pose_calibration.annotations._matlab import load, numbers, reading
 from pose_runtime.errors import PoseError
 
 scipy_io = pytest.importorskip("scipy.io")
@@ -133,7 +133,7 @@ def test_changed_bytes_do_no_harm(tmp_path: Path, compressed: bool) -> None:
     scipy_io.savemat(path, {"examples": np.array([example, example], object)}, do_compression=compressed)
     whole = path.read_bytes()
     generator = np.random.default_rng(0)
-    outcomes: set[str] = set()
+    outcomes = set()
     for at in generator.integers(120, len(whole), 300):
         changed = bytearray(whole)
         changed[at] = generator.choice([0, 1, 127, 255])
@@ -142,13 +142,14 @@ def test_changed_bytes_do_no_harm(tmp_path: Path, compressed: bool) -> None:
             read_annotations("flic", path)
             outcomes.add("read")
         except PoseError as error:
-            said = str(error)
-            outcomes.add("refused" if said.startswith(str(path)) and "\n" not in said else said)
-    assert outcomes == {"read", "refused"}
+            outcomes.add(str(error))
+    outcomes.remove("read")
+    assert len(outcomes) > 3
+    assert all(text.startswith(str(path)) and "\n" not in text for text in outcomes)
 
 
 def test_a_field_is_decoded_only_when_asked_for(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.mat", {"good": 1.0, "odd": np.zeros((2, 2), complex)})
     (fields,) = load(path, "wanted").structs()
-    assert isinstance(fields["odd"], Matrix)
+    assert sorted(fields) == ["good", "odd"]
     assert fields["good"].numbers().tolist() == [[1]]

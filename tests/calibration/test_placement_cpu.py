@@ -66,6 +66,38 @@ def test_naive_plan_leaves_one_q_and_one_dq(tmp_path: Path) -> None:
     assert [v.name for v in new.graph.output] == ["y"]
 
 
+def test_clip_is_folded_in_where_nothing_ever_passed_it(tmp_path: Path) -> None:
+    """A range of 0 to 0 gets a scale whose integers do not reach past the Clip."""
+    plan = plan_of(RESIDUAL, [image()])
+    plan.ranges["c"] = (0.0, 0.0)
+    found = kernels(cpu_graph(RESIDUAL, plan), tmp_path)
+    assert (found["QLinearConv"], found["Clip"]) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+def test_a_float_convolution_between_integer_ones_stays_float(kind: str, activation: str, tmp_path: Path) -> None:
+    """ONNX Runtime makes INT8 of all that stands between DQ and Q, with one scale: here the channels differ much."""
+    weights = np.random.default_rng(0).normal(0, 0.3, (8, 8, 1, 1)).astype(np.float32)
+    weights *= np.logspace(-3, 0, 8, dtype=np.float32).reshape((8, 1, 1, 1) if kind == "Conv" else (1, 8, 1, 1))
+    model = small(
+        [
+            node("Conv", ["x", "w:8,3,3,3"], "a", **CONV),
+            node(kind, ["a", "m", "mb:8"], "b"),
+            node(activation, ["b"], "r"),
+            node("Conv", ["r", "v:8,8,1,1"], "c"),
+            node("Conv", ["c", "head:4,8,1,1"], "y"),
+        ],
+        constants=[constant("m", weights)],
+    )
+    new = cpu_graph(model, plan_of(model, [image()], int8=("a", "c")))
+    ran = optimised(new, tmp_path).graph
+    assert Counter(n.op_type for n in ran.node)["QLinearConv"] == 2
+    kept = next(n for n in ran.node if n.op_type in (kind, "FusedConv") and "m" in n.input[1])
+    stored = {t.name: numpy_helper.to_array(t) for t in ran.initializer}
+    np.testing.assert_array_equal(stored[kept.input[1]], weights)
+
+
 def test_input_model_is_not_changed_and_stays_fp32() -> None:
     before = RESIDUAL.SerializeToString()
     new = cpu_graph(RESIDUAL, plan_of(RESIDUAL, [image()]))

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from pose_calibration.curves import Curve, Level, Line
-from pose_calibration.evaluation.result import Changed, Evaluation, Figure, Keypoint, LimbRow, OnPicture, Side, Stages
+from pose_calibration.evaluation.result import (
+    Changed,
+    Evaluation,
+    Figure,
+    Group,
+    Keypoint,
+    LimbRow,
+    OnPicture,
+    Side,
+    Stages,
+)
 from pose_calibration.report import Block, Layer, Report, SensitivityCurve, Step, html_page, picture_row
 from pose_calibration.report.charts import chart, colours, strip, whisker
 from pose_runtime.poses import Poses
@@ -68,6 +78,8 @@ def an_evaluation(*, name: str = "net", baseline: bool = True, **changes: Any) -
         "skipped": (), "joints_left_out": (name,), "notes": (name,), "within": "<=", "boxes": False, "seed": 0,
         "resamples": 100, "bundle": side(name), "baseline": side(name) if baseline else None,
         "figures": (figure, Figure(name="AR", unit="points", value=None)),
+        "pck": name,
+        "groups": (Group(name=name, pck=12.5), Group(name="never", pck=None)),
         "keypoints": (
             Keypoint(name=name, annotated=3, mean_px=1.5, median_px=None, right=33.3, missed=0, pck=None),
             Keypoint(name="absent", annotated=0, mean_px=None, median_px=None, right=None, missed=None, pck=None),
@@ -116,6 +128,8 @@ def test_an_evaluation() -> None:
     for words in ("61.2", "-0.75 against", "-1.5 to -0.1", "3 of 10 missed, 2 invented", "Frames that changed most"):
         assert words.replace("-0.75", "-0.8") in page.text
     assert "absent" not in page.text
+    assert "12.5" in page.text
+    assert "never" not in page.text
     images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2
     assert all((source or "").startswith("data:image/jpeg;base64,/9j/") for source in images)

@@ -20,7 +20,7 @@ from pose_export.training.partners import Partners  # noqa: E402
 from pose_export.training.places import read_places  # noqa: E402
 from pose_export.training.qat import exported, quantise  # noqa: E402
 from pose_runtime.errors import ExportError, PoseError  # noqa: E402
-from roundings import TwoBlocks, in_float32, make_exact, pictures, plan_of, run_onnx  # noqa: E402
+from roundings import TwoBlocks, graph_of, in_float32, make_exact, pictures, plan_of, run_onnx  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +51,8 @@ class Hourglass(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.down = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 16, 3, 2, padding=1)
-        self.up, self.head = torch.nn.ConvTranspose2d(16, 8, 4, 2, padding=1), torch.nn.Conv2d(8, 2, 1)
+        self.stem, self.down = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 16, 3, 2, padding=1, groups=2)
+        self.up, self.head = torch.nn.ConvTranspose2d(16, 8, 4, 2, padding=1, groups=2), torch.nn.Conv2d(8, 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         fine = self.stem(x)
@@ -70,17 +70,19 @@ def lightweight_tiny() -> tuple[Any, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("build", "heads"), [(small, False), (small, True), (hourglass, True), (lightweight_tiny, True)]
+    ("build", "heads", "divide"),
+    [(small, False, False), (small, True, True), (hourglass, True, True), (lightweight_tiny, True, True)],
 )
-def test_it_computes_what_the_graph_does(build: Any, heads: bool) -> None:
+def test_it_computes_what_the_graph_does(build: Any, heads: bool, divide: bool) -> None:
     """To the last bit, with weights and scales that leave float32 nothing to round, and some values out of range.
 
     Heads that are not INT8 sum what was not rounded before: there the last bit may differ.
     """
     network, outputs = build()
     x = pictures()
-    plan = plan_of(network, outputs, x, heads=heads, powers_of_2=True)
-    graph = in_float32(tensorrt_graph(exported(network, outputs, 64), plan))
+    plan = plan_of(network, outputs, x, heads=heads, powers_of_2=True, divide=divide)
+    assert any(any(e) for e in plan.exponents.values()) == divide
+    graph = in_float32(graph_of(network, outputs, plan))
     wanted, plain = run_onnx(graph, x), results(network, x)
     got = results(quantised(network, plan, outputs, step=32), x)
     for name, a, b, c in zip(outputs, got, wanted, plain, strict=True):
@@ -111,7 +113,7 @@ def test_batch_norms_of_any_numbers_are_folded_as_the_export_does(layer: Any) ->
     norm.weight.data[2:4] = torch.tensor([0.0, 1e-6])  # channels that are dead: the scale has a floor
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 64), dtype=np.float32)
     plan = plan_of(network, ("maps",), x, wide=0.9, heads=True)
-    graph = tensorrt_graph(exported(network, ("maps",), 64), plan)
+    graph = graph_of(network, ("maps",), plan)
     got, plain = results(quantised(network, plan), x)[0], results(network, x)[0]
     np.testing.assert_allclose(got, run_onnx(in_float32(graph), x)[0], rtol=0, atol=2e-3)  # biases are FP16
     assert np.abs(got - plain).max() > 0.05
@@ -123,6 +125,8 @@ def test_integers_are_those_of_onnx() -> None:
     x = torch.tensor([-40.0, -32.1, -32.0, -0.375, -0.125, 0.0, 0.125, 0.13, 0.375, 31.75, 31.8], requires_grad=True)
     y = fake_quantise(x, scale)
     y.sum().backward()
+    twice = fake_quantise(torch.stack((x, 2 * x)).detach()[None], scale, (0, 1))  # the second channel over 2^1
+    assert torch.equal(twice[0], torch.stack((y, 2 * y)))
     assert (y / scale).tolist() == [-128, -128, -128, -2, 0, 0, 0, 1, 2, 127, 127]
     assert x.grad is not None
     assert x.grad.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
@@ -245,6 +249,8 @@ def test_plans_of_other_networks_are_refused() -> None:
     for wrong in ({"int8": (*plan.int8, "nobody")}, {"ranges": {**plan.ranges, "nobody": (-1.0, 1.0)}}):
         with pytest.raises(ExportError, match=r"plan\.json: no tensor 'nobody' in the exported network"):
             quantised(network, replace(plan, **wrong))
+    with pytest.raises(ExportError, match=r"plan\.json: its exponents are not of this network"):
+        quantised(network, replace(plan, exponents={plan.int8[0]: (1, 2, 3)}))
     with pytest.raises(PoseError, match="has no constant weights"):
         quantised(network, replace(plan, int8=(*plan.int8, next(n for n in plan.ranges if "Relu" in n))))
     with pytest.raises(ExportError, match=r"plan\.json: makes no layer of the network INT8"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ _MAX_BYTES = 1 << 30  # of one variable, unpacked
 _MAX_DIMENSIONS = 8
 
 _MATRIX, _COMPRESSED = 14, 15
+_TAGS = {order: struct.Struct(order + "II").unpack_from for order in "<>"}  # type and length
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 _CELL, _STRUCT, _CHARACTERS, _FIRST_NUMBER, _LAST_NUMBER = 1, 2, 4, 6, 15
@@ -81,11 +82,11 @@ class Matrix:
         coding = _TEXTS[kind] + (little if _TEXTS[kind] == "utf-16" else "")
         return bytes(data).decode(coding, "replace")
 
-    def structs(self) -> Iterator[dict[str, Matrix]]:
+    def structs(self) -> Iterator[Fields]:
         """Its elements by field, of an array of structs or of cells with structs in them; nothing of an empty array."""
         if self.kind == _CELL:
             for cell in self._parts(0, self._count()):
-                yield from cell.structs()
+                yield from _matrix(cell, self.order).structs()
             return
         if not self._count():
             return
@@ -99,20 +100,41 @@ class Matrix:
         fields = [bytes(names[i : i + length]).split(b"\0")[0].decode("latin-1") for i in range(0, len(names), length)]
         parts = self._parts(at, self._count() * len(fields))
         for _ in range(self._count()):
-            yield {field: next(parts) for field in fields}
+            yield Fields({field: next(parts) for field in fields}, self.order)
 
     def _count(self) -> int:
         return math.prod(self.shape)
 
-    def _parts(self, at: int, count: int) -> Iterator[Matrix]:
-        """So many arrays, one after the other."""
+    def _parts(self, at: int, count: int) -> Iterator[memoryview]:
+        """The bytes of so many arrays, one after the other."""
         if count * 8 > len(self.body):
             raise _DamagedError(f"got {len(self.body)} bytes for {count} arrays")
         for _ in range(count):
             kind, data, at = _element(self.body, at, self.order)
             if kind != _MATRIX:
                 raise _DamagedError(f"got an element of type {kind}, wanted an array")
-            yield _matrix(data, self.order)
+            yield data
+
+
+class Fields(Mapping[str, Matrix]):
+    """A struct's fields by name; a field is looked at when it is asked for."""
+
+    __slots__ = ("_order", "_parts")
+
+    def __init__(self, parts: dict[str, memoryview], order: str) -> None:
+        self._parts, self._order = parts, order
+
+    def __getitem__(self, name: str) -> Matrix:
+        return _matrix(self._parts[name], self._order)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def load(path: Path, name: str) -> Matrix:
@@ -169,11 +191,10 @@ def _unpacked(data: memoryview) -> memoryview:
 
 def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
     """Type and bytes of the element at a place, and the place after it."""
-    (first,) = struct.unpack_from(order + "I", data, at)
-    if first >> 16:  # up to four bytes in the place of the length
-        kind, size, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
+    kind, size = _TAGS[order](data, at)
+    if kind >> 16:  # up to four bytes in the place of the length
+        kind, size, start, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
     else:
-        kind, size = first, struct.unpack_from(order + "I", data, at + 4)[0]
         start = at + 8
         end = start + size if kind == _COMPRESSED else start + -(-size // 8) * 8
     if start + size > len(data) or (start == at + 4 and size > 4):

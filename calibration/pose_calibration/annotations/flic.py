@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_calibration.annotations._matlab import FIRST_PIXEL, Matrix, load, numbers, reading
+from pose_calibration.annotations._matlab import FIRST_PIXEL, Fields, Matrix, load, numbers, reading
 from pose_calibration.annotations._model import Annotations, Limits, Picture, Protocol, inner_file, make_people
 from pose_calibration.keypoint_metrics import torso_sizes
 from pose_runtime.arrays import Float64Array
 from pose_runtime.errors import PoseError
 from pose_runtime.skeletons import SKELETONS
-
-Example = dict[str, Matrix]
 
 PROTOCOL = Protocol(name="FLIC", length="torso", threshold=0.2, within="<=")
 
@@ -33,7 +31,7 @@ def read(path: Path, split: str) -> Annotations:
         examples = list(islice(load(path, "examples").structs(), Limits.PICTURES))
         wanted = [(i, one) for i, one in enumerate(examples, 1) if _in_split(path, one, split)]
         files = [inner_file(_field(path, one, "filepath").text(), path) for _, one in wanted]
-    coordinates = np.array([_joints(path, one) for _, one in wanted]).reshape(-1, 11, 3)
+        coordinates = np.array([_joints(path, one) for _, one in wanted]).reshape(-1, 11, 3)
     torso = torso_sizes(np.where(coordinates[..., 2:] > 0, coordinates[..., :2], np.nan), SKELETONS["flic11"].names)
     observers = _are_observers(coordinates)
     if observers:
@@ -51,11 +49,11 @@ def read(path: Path, split: str) -> Annotations:
     return Annotations(path, PROTOCOL, SKELETONS["flic11"], pictures, notes=(note,) if observers else ())
 
 
-def _in_split(path: Path, example: Example, split: str) -> bool:
+def _in_split(path: Path, example: Fields, split: str) -> bool:
     return split == "all" or bool(_field(path, example, "istest" if split == "test" else "istrain").numbers().any())
 
 
-def _joints(path: Path, example: Example) -> Float64Array:
+def _joints(path: Path, example: Fields) -> Float64Array:
     """(11, 3): x, y, annotated."""
     table = numbers(path, "coords", _field(path, example, "coords"), (2, None))
     if table.shape[1] <= max(_COLUMNS):
@@ -71,7 +69,7 @@ def _are_observers(coordinates: Float64Array) -> bool:
     return bool((left[both, 0] < right[both, 0]).mean() > 0.5) if both.any() else False
 
 
-def _field(path: Path, example: Example, name: str) -> Matrix:
+def _field(path: Path, example: Fields, name: str) -> Matrix:
     if name not in example:
         raise PoseError(f"{path}: examples: has no field {name!r}; wanted FLIC's examples.mat")
     return example[name]

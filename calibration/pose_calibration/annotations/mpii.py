@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from pose_calibration.annotations._matlab import FIRST_PIXEL, Matrix, load, numbers, reading
+from pose_calibration.annotations._matlab import FIRST_PIXEL, Fields, load, numbers, reading
 from pose_calibration.annotations._model import (
     Annotations,
     Limits,
@@ -38,7 +38,6 @@ PROTOCOL = Protocol(name="MPII", length="head", threshold=0.5, within="<=", left
 _SIDE = 200.0  # pixels of a person's box at scale 1
 _DOWN = 15.0  # pixels that HRNet moves the centre down at scale 1
 
-Fields = dict[str, Matrix]
 Pair = Annotated[list[float], Meta(min_length=2, max_length=2)]
 
 

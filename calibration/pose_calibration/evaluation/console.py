@@ -15,6 +15,9 @@ def lines(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield from table(*figure_rows(evaluation))
     yield ""
+    if any(group.pck is not None for group in evaluation.groups):
+        yield from table(*group_rows(evaluation))
+        yield ""
     yield from table(*keypoint_rows(evaluation))
     yield ""
     yield from map(one_line, endings(evaluation))
@@ -45,6 +48,15 @@ def figure_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     if evaluation.baseline is not None:
         columns += ["baseline", "change"] + (["95 % interval of the change"] if evaluation.resamples else [])
     return columns, [_figure_row(figure, evaluation) for figure in evaluation.figures]
+
+
+def group_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the data set's usual PCK, left and right together."""
+    groups = [group for group in evaluation.groups if group.pck is not None]
+    rows = [["value", *(points(group.pck) for group in groups)]]
+    if evaluation.baseline is not None:
+        rows.append(["baseline", *(points(group.baseline) for group in groups)])
+    return [evaluation.pck, *(group.name for group in groups)], rows
 
 
 def keypoint_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:

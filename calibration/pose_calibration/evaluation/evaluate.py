@@ -11,10 +11,20 @@ import numpy as np
 from pose_calibration.annotations import Annotations, Picture
 from pose_calibration.evaluation.curves import curves_of
 from pose_calibration.evaluation.resampling import interval, resamples
-from pose_calibration.evaluation.result import Changed, Evaluation, Figure, Keypoint, LimbRow, OnPicture, Side, Stages
+from pose_calibration.evaluation.result import (
+    Changed,
+    Evaluation,
+    Figure,
+    Group,
+    Keypoint,
+    LimbRow,
+    OnPicture,
+    Side,
+    Stages,
+)
 from pose_calibration.evaluation.run import Run
-from pose_calibration.evaluation.scores import PCP_RULES, Scores, pck_counts, score, shared_joints
-from pose_calibration.keypoint_metrics import Within, limb_ends, pcp
+from pose_calibration.evaluation.scores import PCP_RULES, Scores, pck_name, score, shared_joints
+from pose_calibration.keypoint_metrics import Within, by_group, limb_ends, normalised, pck, pcp
 from pose_runtime.arrays import Float64Array
 from pose_runtime.bundle import Bundle
 from pose_runtime.version import version
@@ -86,6 +96,8 @@ def evaluate(
         bundle=sides[0],
         baseline=sides[1] if baseline else None,
         figures=_figures(own, other, resamples(len(pictures), count, seed)),
+        pck=pck_name(annotations.protocol.length, annotations.protocol.threshold),
+        groups=_groups(annotations, own, other, rule),
         keypoints=_keypoints(annotations, own, other, rule),
         limbs=_limbs(own, other),
         curves=curves_of(annotations, own, other, rule),
@@ -136,9 +148,7 @@ def _figures(own: Scores, other: Scores | None, weights: Float64Array) -> tuple[
 
 
 def _keypoints(annotations: Annotations, own: Scores, other: Scores | None, within: Within) -> tuple[Keypoint, ...]:
-    protocol = annotations.protocol
-    nothing = np.zeros(len(annotations.skeleton.names), bool)
-    right, counted = pck_counts(own.pairs, protocol.length, protocol.threshold, within, nothing)
+    of_joints = _pck(annotations, own, within)
     rows = []
     for k, name in enumerate(annotations.skeleton.names):
         annotated = int(own.pairs.labelled[:, k].sum())
@@ -153,12 +163,29 @@ def _keypoints(annotations: Annotations, own: Scores, other: Scores | None, with
                 median_px=middle,
                 right=good,
                 missed=share(annotated - int(found.sum()), annotated),
-                pck=share(int(right[:, k].sum()), int(counted[:, k].sum())),
+                pck=number(of_joints[k]),
                 baseline_right=base_good,
                 baseline_median_px=base_middle,
             )
         )
     return tuple(rows)
+
+
+def _groups(annotations: Annotations, own: Scores, other: Scores | None, within: Within) -> tuple[Group, ...]:
+    joints: dict[str, list[int]] = {}
+    for k, name in enumerate(annotations.skeleton.names):
+        joints.setdefault(name.removeprefix("left_").removeprefix("right_"), []).append(k)
+    values = by_group(_pck(annotations, own, within), joints)
+    base = by_group(_pck(annotations, other, within), joints) if other else dict.fromkeys(joints, float("nan"))
+    return tuple(Group(name=name, pck=number(values[name]), baseline=number(base[name])) for name in joints)
+
+
+def _pck(annotations: Annotations, scores: Scores, within: Within) -> Float64Array:
+    """The data set's usual PCK of every joint (K,)."""
+    protocol, pairs = annotations.protocol, scores.pairs
+    lengths: Float64Array = getattr(pairs, protocol.length)
+    relative, counted = normalised(pairs.errors, lengths), pairs.labelled & (lengths > 0)[:, None]
+    return pck(relative, counted, threshold=protocol.threshold, within=within).per_joint
 
 
 def _joint(scores: Scores, k: int) -> tuple[float | None, float | None, float | None]:

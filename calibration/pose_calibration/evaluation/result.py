@@ -57,6 +57,14 @@ class Keypoint(_Base, frozen=True, kw_only=True):
     baseline_median_px: float | None = None
 
 
+class Group(_Base, frozen=True, kw_only=True):
+    """PCK of a joint's left and right together, by the data set's usual length and threshold; points."""
+
+    name: str
+    pck: float | None
+    baseline: float | None = None
+
+
 class LimbRow(_Base, frozen=True, kw_only=True):
     """PCP of one part by both rules, points, and how many are annotated."""
 
@@ -125,7 +133,8 @@ class Evaluation(_Base, frozen=True, kw_only=True):
         boxes: whether the network was given the annotated people's boxes.
         seed, resamples: of the intervals.
         bundle, baseline: the two sides.
-        figures, keypoints, limbs, curves: results.
+        pck: the name of the data set's usual PCK, which `groups` and the keypoints' `pck` are.
+        figures, groups, keypoints, limbs, curves: results.
         changed: the pictures that changed most, largest change first; without a baseline, those found worst.
     """
 
@@ -144,7 +153,9 @@ class Evaluation(_Base, frozen=True, kw_only=True):
     resamples: int
     bundle: Side
     baseline: Side | None
+    pck: str
     figures: tuple[Figure, ...]
+    groups: tuple[Group, ...]
     keypoints: tuple[Keypoint, ...]
     limbs: tuple[LimbRow, ...]
     curves: tuple[Curve, ...]

@@ -44,7 +44,8 @@ def open_graph(bundle: Bundle, role: GraphRole | None, *, device: str = "auto", 
     """
     if role is None:
         return open_pipeline(bundle, device, threads=threads)
-    engine = open_engine("onnxruntime", bundle.graph_bytes(role), device=device, threads=threads)
+    data, as_written = bundle.graph_bytes(role), role == "tensorrt"
+    engine = open_engine("onnxruntime", data, device=device, threads=threads, as_written=as_written)
     try:
         return Pipeline(bundle.manifest, engine)
     except BaseException:

@@ -77,8 +77,21 @@ def placement(graph: Graph, plan: Plan) -> Placement:
         weighted=chosen,
         results=results,
         bare=frozenset(name for name in others if graph.nodes[name].op_type in BARE and name in results),
+        guarded=_guarded(graph, chosen, results) & tensors,
         integer_bias=True,
         round_scales=lambda scales: scales,
+    )
+
+
+def _guarded(graph: Graph, chosen: frozenset[str], results: frozenset[str]) -> frozenset[str]:
+    """Results of float nodes that ONNX Runtime would make INT8 by itself, with one scale for all their weights.
+
+    It does so (WeightBiasQuantization) to any that finds a DQ in front and a Q behind, which would undo the plan.
+    """
+    return frozenset(
+        result_of(graph, node)
+        for name, node in graph.nodes.items()
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm") and name not in chosen and node.input[0] in results
     )
 
 

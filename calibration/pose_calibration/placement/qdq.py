@@ -23,6 +23,7 @@ class Placement(Struct, frozen=True, kw_only=True):
         weighted: the nodes whose weights are int8.
         results: tensors of which everyone, outside the graph too, sees only the quantised values.
         bare: nodes that stand between Q and DQ, on the integers themselves.
+        guarded: tensors between whose producer and Q stands a Max of one input, which is the value itself.
         integer_bias: biases are int32, as ONNX Runtime's kernels want them; else floating.
         round_scales: weight scales -> the ones that are stored.
     """
@@ -32,6 +33,7 @@ class Placement(Struct, frozen=True, kw_only=True):
     weighted: frozenset[str]
     results: frozenset[str]
     bare: frozenset[str]
+    guarded: frozenset[str]
     integer_bias: bool
     round_scales: Callable[[FloatArray], FloatArray]
 
@@ -88,11 +90,14 @@ class _Writer:
         scale = self.placement.scales.get(tensor)
         if scale is None:
             return
+        own = made == tensor  # else the name waits for the values after the pair
         kind = np.int8 if scale.symmetric else np.uint8
         size = self.draft.constant(f"{tensor}/scale", np.asarray(scale.scale, np.float32))
         zero = self.draft.constant(f"{tensor}/zero_point", np.asarray(scale.zero_point, kind))
+        if tensor in self.placement.guarded:
+            made = self.draft.node("Max", [made], self.draft.fresh(f"{tensor}/guard"))
         whole = self.draft.node("QuantizeLinear", [made, size, zero], self.draft.fresh(f"{tensor}/q"))
-        self._dequantise(tensor, whole, size, zero, tensor if made != tensor else self.draft.fresh(f"{tensor}/dq"))
+        self._dequantise(tensor, whole, size, zero, self.draft.fresh(f"{tensor}/dq") if own else tensor)
 
     def _dequantise(self, tensor: str, whole: str, size: str, zero: str, values: str) -> None:
         self.whole[tensor] = (whole, size, zero)

@@ -33,7 +33,7 @@ def asymmetric(low: float, high: float) -> Scale:
     """uint8 over low to high, with 0 exactly on an integer."""
     scale = float(np.float32((high - low) / 255))
     if scale < float(np.finfo(np.float32).tiny):
-        return Scale(1.0, 0, False)  # nothing but 0 was ever seen
+        return Scale(SMALLEST_HALF, 0, False)  # nothing but 0 was ever seen; a large scale would outreach a Clip
     return Scale(scale, round(min(max(-low / scale, 0.0), 255.0)), False)
 
 

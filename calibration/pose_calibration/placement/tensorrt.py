@@ -52,6 +52,7 @@ def placement(graph: Graph, plan: Plan) -> Placement:
         weighted=chosen,
         results=frozenset(),
         bare=frozenset(),
+        guarded=frozenset(),
         integer_bias=False,
         round_scales=half_scale,
     )

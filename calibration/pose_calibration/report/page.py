@@ -8,7 +8,7 @@ from html import escape
 from importlib import resources
 
 from pose_calibration.curves import Curve, Level, Line
-from pose_calibration.evaluation.console import endings, heading, points, span
+from pose_calibration.evaluation.console import endings, group_rows, heading, points, span
 from pose_calibration.evaluation.result import Evaluation, Figure
 from pose_calibration.report.charts import chart, strip, whisker
 from pose_calibration.report.content import Block, Frames, Layer, Report, SensitivityCurve
@@ -83,6 +83,9 @@ def _evaluation(evaluation: Evaluation) -> Iterator[str]:
     yield "<h2>Curves</h2>"
     yield f'<div class="charts">{"".join(map(chart, evaluation.curves))}</div>'
     yield "<h2>Keypoints</h2>"
+    if any(group.pck is not None for group in evaluation.groups):
+        columns, rows = group_rows(evaluation)
+        yield table([escape(c) for c in columns], [[escape(cell) for cell in row] for row in rows])
     yield _keypoints(evaluation)
     if any(limb.annotated for limb in evaluation.limbs):
         yield "<h2>Limbs</h2>"

@@ -21,6 +21,9 @@ _SCALES = (2.0**-14, 511.0)
 """Of FP16: the smallest normal number, since TensorRT refuses 0, and the largest scale whose 128 steps FP16 holds."""
 
 
+Exponents = tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer with INT8 weights, and the batch norm that is folded into them.
@@ -32,6 +35,8 @@ class Layer:
         groups: of channels.
         phases: of a transposed convolution that INT8 runs as a convolution and DepthToSpace: for each place in the
             kernel, row by row, which pixels of a block it adds to; each such phase of a channel has its own scale.
+        read, made: exponents e per channel of the tensors that it reads and makes, which INT8 holds divided by 2^e;
+            None where it does not divide.
     """
 
     name: str
@@ -39,6 +44,8 @@ class Layer:
     axis: int
     groups: int
     phases: tuple[int, ...] | None
+    read: Exponents | None
+    made: Exponents | None
 
 
 @dataclass(frozen=True)
@@ -81,18 +88,37 @@ class FakeQuantised(nn.Module):
     def _rounded(self, layer: Layer) -> Tensor:
         """Weights rounded with the scales of the graph.
 
-        The graph rounds weights times the batch norm's factor f of their channel. Both w and f·w become the same
-        integers, with steps s and s·|f|, so w is rounded with the graph's step over |f|.
+        The graph rounds weights times a factor f of their output channel, which is that of the batch norm, and 2^-e of
+        the divided result. Both w and f·w become the same integers, with steps s and s·|f|, so w is rounded with the
+        graph's step over |f|. So too with the factors 2^e of input channels, though these share one step of the graph.
         """
         weight = cast(Tensor, self.network.get_submodule(layer.name).weight)
         with torch.no_grad():
-            rows = _rows(weight.detach().abs(), layer)
-            factor = torch.ones((len(rows), 1), device=weight.device)
+            spread = _spread(weight, layer)
+            rows = _rows((weight * spread).abs(), layer)
+            factor = 1 / _powers(layer.made, rows).view(-1, 1)
             if layer.norm is not None:
-                factor = _factor(self.network.get_submodule(layer.norm)).abs().clamp_min(1e-30).view(-1, 1)
+                norm = _factor(self.network.get_submodule(layer.norm)).abs().clamp_min(1e-30)
+                factor = factor * norm.view(-1, 1)
             step = (_largest(rows, layer) * factor / 127).clamp(*_SCALES).half().float() / factor
-            step = _unrolled(step, weight, layer)
-        return _round(weight, step)
+            step = _unrolled(step.expand(len(rows), -1), weight, layer)
+            step = step / spread
+        return _on_grid(weight, step)
+
+
+def _powers(exponents: Exponents | None, like: Tensor) -> Tensor:
+    """2^e, exactly; a single 1 without exponents."""
+    return torch.tensor([2.0**e for e in exponents or (0,)], device=like.device)
+
+
+def _spread(weight: Tensor, layer: Layer) -> Tensor:
+    """The factors of input channels, to be multiplied with the weights."""
+    powers = _powers(layer.read, weight)
+    rest = [1] * (weight.ndim - 2)
+    if layer.axis == 1 or layer.read is None:
+        return powers.view(-1, 1, *rest)
+    grouped = powers.view(layer.groups, 1, -1, *rest)
+    return grouped.expand(-1, len(weight) // layer.groups, *[-1] * (weight.ndim - 1)).flatten(0, 1)
 
 
 def _rows(weight: Tensor, layer: Layer) -> Tensor:
@@ -122,22 +148,43 @@ def _unrolled(step: Tensor, weight: Tensor, layer: Layer) -> Tensor:
     return grouped.expand(-1, inner, *[-1] * (weight.ndim - 1)).flatten(0, 1)
 
 
-def fake_quantise(x: Tensor, scale: float) -> Tensor:
-    """float32 of the same shape, rounded to -128 to 127 times `scale`, as QuantizeLinear and DequantizeLinear do."""
-    return _round(nn.functional.hardtanh(x.float(), -128 * scale, 127 * scale), scale)
+def fake_quantise(x: Tensor, scale: float, exponents: Exponents | None = None) -> Tensor:
+    """float32 of the same shape, rounded to -128 to 127 times `scale`, as QuantizeLinear and DequantizeLinear do.
+
+    Args:
+        x: (N, C, ...).
+        scale: the step.
+        exponents: e per channel: it is divided by 2^e before, and multiplied by it after.
+    """
+    step = scale if exponents is None else scale * _powers(exponents, x).view(-1, *[1] * (x.ndim - 2))
+    return _on_grid(x.float(), step)
 
 
-def _round(x: Tensor, step: Tensor | float) -> Tensor:
-    rounded: Tensor = _Round.apply(x, step)  # type: ignore[no-untyped-call]
-    return rounded
+def _on_grid(x: Tensor, step: Tensor | float) -> Tensor:
+    """The nearest of -128 to 127 steps; torch.fake_quantize_* does the same in three times as long."""
+    whole = nn.functional.hardtanh(_Divide.apply(x, step), -128, 127)  # type: ignore[no-untyped-call]
+    values: Tensor = _RoundAndMultiply.apply(whole, step)  # type: ignore[no-untyped-call]
+    return values
 
 
-class _Round(torch.autograd.Function):
-    """To multiples of a step, half to even; the gradient passes. torch.fake_quantize_* takes three times as long."""
+class _Divide(torch.autograd.Function):
+    """By a step. The gradient passes as it is, for behind the clipping _RoundAndMultiply takes the step back."""
 
     @staticmethod
     def forward(_ctx: Any, x: Tensor, step: Tensor | float) -> Tensor:
-        return (x / step).round_().mul_(step)
+        return x / step
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _RoundAndMultiply(torch.autograd.Function):
+    """Half to even, times a step; see _Divide for the gradient."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, step: Tensor | float) -> Tensor:
+        return x.round().mul_(step)
 
     @staticmethod
     def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

@@ -8,19 +8,21 @@ deployed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pose_calibration.equalise import equalised
 from pose_calibration.graph_stats import load_onnx
 from pose_calibration.placement import tensorrt_graph
 from pose_calibration.plan import Plan
 from pose_export.graph import simplified
 from pose_export.to_onnx import export_onnx
-from pose_export.training.fake_quantised import FakeQuantised, Layer, Roundings, fake_quantise
+from pose_export.training.fake_quantised import Exponents, FakeQuantised, Layer, Roundings, fake_quantise
 from pose_export.training.partners import Partners
 from pose_export.training.places import Place, Places, read_places
 from pose_runtime.errors import ExportError
@@ -46,10 +48,14 @@ def quantise(
     """
     model = exported(network, outputs, -(-_PROBE // step) * step)
     _check(plan, name, model)
-    places = read_places(model, tensorrt_graph(model, plan))
+    try:
+        divided = equalised(model, plan.exponents)
+    except ValueError as error:  # NumPy's, where shapes do not fit
+        raise ExportError(f"{name}: its exponents are not of this network: {error}") from error
+    places = read_places(model, tensorrt_graph(divided, plan))
     if not places.weights:
         raise ExportError(f"{name}: makes no layer of the network INT8; plain training is what it asks for")
-    roundings = {training: _placed(network, model, places, training=training) for training in (True, False)}
+    roundings = {mode: _placed(network, model, places, plan.exponents, training=mode) for mode in (True, False)}
     return lambda copy: FakeQuantised(copy, roundings)
 
 
@@ -65,25 +71,31 @@ def exported(network: nn.Module, outputs: Sequence[str | None], side: int) -> Mo
 
 def _check(plan: Plan, name: str, model: ModelProto) -> None:
     there = {value.name for value in model.graph.input} | {out for node in model.graph.node for out in node.output}
-    for what in (*plan.int8, *plan.ranges):
+    for what in (*plan.int8, *plan.ranges, *plan.exponents):
         if what not in there:
             raise ExportError(
                 f"{name}: no tensor {what[:200]!r} in the exported network; wanted a plan of this network: calibrate it"
             )
 
 
-def _placed(network: nn.Module, model: ModelProto, places: Places, *, training: bool) -> Roundings:
+def _placed(
+    network: nn.Module, model: ModelProto, places: Places, exponents: Mapping[str, Exponents], *, training: bool
+) -> Roundings:
     graph = _traced(network, training=training)
     named = [name for place in places.activations for name in (place.tensor, place.reader)]
     partners = Partners(network, graph, model, [*named, *places.weights])
     modules = dict(network.named_modules())
-    layers = [_layer(partners.of(reader), modules, reader, scales) for reader, scales in places.weights.items()]
+    nodes = {node.output[0]: node for node in model.graph.node}
+    layers = []
+    for name, scales in places.weights.items():
+        layer = _layer(partners.of(name), modules, name, scales)
+        layers.append(replace(layer, read=exponents.get(nodes[name].input[0]), made=exponents.get(name)))
     made: dict[tuple[fx.Node, tuple[float, ...]], fx.Node] = {}
     for place in places.activations:
         reader, source = _edge(partners, place, modules)
         key = source, place.scales
         if key not in made:  # once for all that read it with the same scales
-            made[key] = _inserted(graph, source, place.scales)
+            made[key] = _inserted(graph, source, place.scales, exponents.get(place.tensor))
         reader.replace_input_with(source, made[key])
     graph.lint()
     return Roundings(graph, tuple(layers))
@@ -117,6 +129,8 @@ def _layer(found: list[fx.Node], modules: dict[str, nn.Module], reader: str, sca
                 axis=0 if phases is None else 1,
                 groups=1 if isinstance(module, nn.Linear) else module.groups,
                 phases=None if scales == channels else phases,
+                read=None,
+                made=None,
             )
     raise ExportError(f"the plan makes {reader[:200]!r} INT8, which no convolution or linear layer of PyTorch computes")
 
@@ -155,9 +169,9 @@ def _module(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
     return modules.get(str(node.target)) if node.op == "call_module" else None
 
 
-def _inserted(graph: fx.Graph, source: fx.Node, scales: tuple[float, ...]) -> fx.Node:
+def _inserted(graph: fx.Graph, source: fx.Node, scales: tuple[float, ...], exponents: Exponents | None) -> fx.Node:
     node = source
     for scale in scales:
         with graph.inserting_after(node):
-            node = graph.call_function(fake_quantise, (node, scale))
+            node = graph.call_function(fake_quantise, (node, scale, exponents))
     return node

@@ -17,7 +17,9 @@ ENGINES = {"onnxruntime": "cpu"}
 _MAX_THREADS = 1024
 
 
-def open_engine(name: str, graph: bytes, *, device: str = "auto", threads: int | None = None) -> Engine:
+def open_engine(
+    name: str, graph: bytes, *, device: str = "auto", threads: int | None = None, as_written: bool = False
+) -> Engine:
     """Load a graph.
 
     Args:
@@ -25,6 +27,8 @@ def open_engine(name: str, graph: bytes, *, device: str = "auto", threads: int |
         graph: the ONNX file's bytes.
         device: `auto` or `cpu`. `cuda:N` is refused: this version's engine runs on the CPU.
         threads: processor threads of one run; None for one per physical core.
+        as_written: compute pairs of QuantizeLinear and DequantizeLinear in floating point, one after the other: for a
+            graph that was made for another executor, whose types the integer kernels here may not have.
 
     Returns:
         An open engine; the caller closes it.
@@ -44,7 +48,7 @@ def open_engine(name: str, graph: bytes, *, device: str = "auto", threads: int |
     except ImportError as error:
         hint = f"pip install 'jetpose[{ENGINES[name]}]'"
         raise EngineError(f"engine {name}: cannot import {error.name or name} ({error}); {hint}") from error
-    engine: Engine = module.open_graph(graph, threads=threads)
+    engine: Engine = module.open_graph(graph, threads=threads, as_written=as_written)
     return engine
 
 

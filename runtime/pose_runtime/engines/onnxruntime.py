@@ -47,13 +47,16 @@ class OnnxRuntimeEngine(Engine):
     Args:
         graph: the ONNX file's bytes, without external data.
         threads: that one run uses; None for one per physical core.
+        as_written: make no integer kernels of pairs of QuantizeLinear and DequantizeLinear.
 
     Raises:
         EngineError: the graph is damaged, or has operators, types or an opset that this ONNX Runtime does not have.
     """
 
-    def __init__(self, graph: bytes, *, threads: int | None = None) -> None:
+    def __init__(self, graph: bytes, *, threads: int | None = None, as_written: bool = False) -> None:
         options = ort.SessionOptions()
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.log_severity_level = _QUIET
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
@@ -128,6 +131,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def open_graph(graph: bytes, *, threads: int | None) -> Engine:
+def open_graph(graph: bytes, *, threads: int | None, as_written: bool) -> Engine:
     """What `open_engine` calls."""
-    return OnnxRuntimeEngine(graph, threads=threads)
+    return OnnxRuntimeEngine(graph, threads=threads, as_written=as_written)
