@@ -24,10 +24,10 @@ from pose_calibration.inputs import NetworkInputs
 from pose_calibration.judge import Judge, try_graph
 from pose_calibration.limits import Method, limits
 from pose_calibration.pictures import Pictures
-from pose_calibration.placement import candidates, cpu_share, int8_share
+from pose_calibration.placement import candidates, cpu_share, int8_share, weighted
 from pose_calibration.plan import VERSION, Plan
 from pose_calibration.quantise import Settings, quantise
-from pose_calibration.search import MAKERS, BudgetError, Found, encode, int8_nodes
+from pose_calibration.search import MAKERS, BudgetError, Found, encode
 from pose_runtime.bundle import load_bundle
 from pose_runtime.manifest import Manifest
 from real_networks import NETWORKS, RealNetwork, make_bundle, pictures
@@ -80,9 +80,7 @@ def ours(case: Case) -> Found:
     """What pose-export --int8 does, within its budget or not."""
     settings = Settings("int8", case.calibration, case.judged, None)
     try:
-        found = quantise(
-            case.manifest, case.model, settings, tell=lambda line: print(f"  {line}", file=sys.stderr)
-        ).found
+        found = quantise(case.manifest, case.model, settings, tell=_tell, progress=_quiet).found
     except BudgetError as error:
         found = error.found
     assert found is not None
@@ -111,7 +109,7 @@ def rows_of_naive(case: Case) -> Iterator[Row]:
     for method in NAIVE:
         plan = Plan(
             version=VERSION,
-            int8=int8_nodes(case.model, None, heads=True),
+            int8=tuple(node.name for node in weighted(case.model)),
             ranges={name: limits(histogram, method) for name, histogram in histograms.items()},
             exponents={},
             fp32=(),
@@ -119,7 +117,7 @@ def rows_of_naive(case: Case) -> Iterator[Row]:
             data=case.calibration.description,
         )
         for role, make in MAKERS.items():
-            verdict = try_graph(case.judge, encode(make(case.model, plan)))
+            verdict = try_graph(case.judge, encode(make(case.model, plan)), role)
             share = (cpu_share if role == "cpu_int8" else int8_share)(case.model, plan)
             loss, agreement = (verdict.loss, verdict.agreement) if verdict else (float("inf"), None)
             yield Row(f"naive, {method}", role, share, loss, agreement)

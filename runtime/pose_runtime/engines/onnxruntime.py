@@ -10,7 +10,6 @@ import onnxruntime as ort
 
 from pose_runtime.arrays import AnyArray
 from pose_runtime.engines._base import Engine, TensorSpec
-from pose_runtime.engines._half import has_half_constants
 from pose_runtime.errors import EngineError
 
 _NAME = "onnxruntime"
@@ -64,10 +63,6 @@ class OnnxRuntimeEngine(Engine):
         # Between runs its threads sleep: spinning, they would take the processor from pre-processing, decoding and
         # other networks (two in turn on two cores took 1.5 times as long each).
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        if has_half_constants(graph):
-            # It has no integer kernels for FP16, and where it gets ready for them it rounds biases to multiples of
-            # the product of two scales, which FP16 cannot hold: networks that find everybody found nobody.
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class
