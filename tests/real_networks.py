@@ -19,12 +19,9 @@ _ROOM = 0.15
 """Around the keypoints of one person, as a share of the larger side of the box around them."""
 _PEOPLE = (
     ("coco/000000196141.jpg", 3),
-    ("coco/000000197388.jpg", 1),
     ("coco/000000197388.jpg", 2),
     ("coco/000000197388.jpg", 3),
     ("photos/COCO_val2014_000000000192.jpg", 2),
-    ("photos/COCO_val2014_000000000338.jpg", 0),
-    ("photos/COCO_val2014_000000000338.jpg", 1),
     ("photos/tfpose_golf.jpg", 0),
     ("photos/tfpose_p2.jpg", 0),
     ("photos/tfpose_p2.jpg", 1),
