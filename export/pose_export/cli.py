@@ -74,7 +74,7 @@ def export(
         _option("To calibrate and judge on: folder, video, picture or COCO JSON; else rendered people.", "PATH"),
     ] = None,
     calib_count: Annotated[
-        int, typer.Option(help="Pictures to calibrate on; twice as many others judge.", min=1, metavar="N")
+        int, typer.Option(help="Pictures to calibrate on; three times as many others judge.", min=1, metavar="N")
     ] = 64,
     calib_seed: Annotated[int, _option("By which they are picked.", "N")] = 0,
     calib_method: Annotated[
