@@ -57,7 +57,17 @@ def write_collected(path: Path, collected: Collected) -> None:
 
 
 def read_collected(path: Path, key: str) -> Collected:
-    """The state of that key; an empty one where there is none, it is another's, or it cannot be read."""
+    """The state of that key; an empty one where there is none, it is another's, or it is damaged.
+
+    Raises:
+        CalibrationError: the file is no state at all: it would be lost when the new one is written.
+    """
+    try:
+        foreign = path.is_file() and path.read_bytes()[:2] not in (b"", b"PK")
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot read it: {error.strerror or error}") from error
+    if foreign:
+        raise CalibrationError(f"{path}: is no state of a calibration; choose another file, or remove it")
     try:
         if path.stat().st_size > _MAX_BYTES:
             return Collected(key)

@@ -249,13 +249,13 @@ class _Groups:
             weights, groups = graph.array(node.input[1]), attribute(node, "group", 1)
             self._fresh(out, weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * groups)
             self._meet(node.input[0], weights.shape[1] * groups if node.op_type == "Conv" else weights.shape[0])
-        elif self._passes(graph, node) and data[0] in self.labels:
+        elif self._passes(graph, node) and data and data[0] in self.labels:
             self.labels[out] = self.labels[data[0]]
         elif node.op_type == "Add" and len(data) == 2 and self._alike(data):
             for a, b in zip(*(self.labels[name] for name in data), strict=True):
                 self._unite(int(a), int(b))
             self.labels[out] = self.labels[data[0]]
-        elif node.op_type == "Concat" and attribute(node, "axis", 1) == 1 and all(name in self.labels for name in data):
+        elif node.op_type == "Concat" and attribute(node, "axis", 1) == 1 and self.labels.keys() >= set(node.input):
             self.labels[out] = np.concatenate([self.labels[name] for name in node.input])
         else:
             for name in data:

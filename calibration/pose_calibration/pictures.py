@@ -87,7 +87,7 @@ class Pictures:
 
 
 def bundled_scenes() -> tuple[Path, Path]:
-    """COCO keypoint annotations of 96 rendered photographs of people, and the folder of the photographs."""
+    """COCO keypoint annotations of 256 rendered photographs of people, and the folder of the photographs."""
     return _SCENES / "annotations.json", _SCENES
 
 

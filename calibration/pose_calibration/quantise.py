@@ -116,6 +116,8 @@ def quantise(
     if settings.precision == "fp16":
         return Quantised((_fp16(model, fp32, judge, settings),), None)
     nodes = tuple(name for name in int8_nodes(model, size_wh) if name not in fp32)
+    if not nodes:
+        raise CalibrationError("every layer with weights is an output or too large for FP16: nothing can be INT8")
     plans = [
         Plan(
             version=VERSION,

@@ -74,9 +74,9 @@ def export(
         _option("To calibrate and judge on: folder, video, picture or COCO JSON; else rendered people.", "PATH"),
     ] = None,
     calib_count: Annotated[
-        int, typer.Option(help="Pictures to calibrate on; twice as many others judge.", min=1, metavar="N")
+        int, typer.Option(help="Pictures to calibrate on; three times as many others judge.", min=1, metavar="N")
     ] = 64,
-    calib_seed: Annotated[int, _option("By which they are picked.", "N")] = 0,
+    calib_seed: Annotated[int, typer.Option(help="By which they are picked.", min=0, metavar="N")] = 0,
     calib_method: Annotated[
         Literal["auto", "typical", "minmax", "percentile", "entropy", "mse"],
         _option("For the ranges; auto takes the best."),
@@ -106,6 +106,15 @@ def export(
         raise typer.BadParameter("--checkpoint goes with --model")
     if int8 and precision == "fp16":
         raise typer.BadParameter("--int8 and --precision fp16 exclude each other")
+    wanted = "int8" if int8 else precision
+    for option, value, needs in (
+        ("--calib-images", calib_images, ("int8", "fp16")),
+        ("--calib-state", calib_state, ("int8", "fp16")),
+        ("--plan", plan, ("int8",)),
+        ("--report", report, ("int8",)),
+    ):
+        if value is not None and wanted not in needs:
+            raise typer.BadParameter(f"{option} goes with --precision {' or '.join(needs)}")
     try:
         from pose_export.precision import Explained, Explainer, Quantiser, Wanted
         from pose_export.request import Request, export_file
@@ -128,10 +137,10 @@ def export(
     quantiser: Quantiser | Explainer | None = None
     if explain:
         quantiser = Explainer(print)
-    elif int8 or precision != "fp32":
+    elif wanted != "fp32":
         quantiser = Quantiser(
             Wanted(
-                precision="int8" if int8 else precision,
+                precision=wanted,
                 images=calib_images,
                 count=calib_count,
                 seed=calib_seed,

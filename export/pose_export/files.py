@@ -12,7 +12,9 @@ from pose_runtime.errors import ExportError
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a file whose folder is missing, before much work is done for it; ExportError names both."""
+    """Refuse a file whose folder is missing, or that is one, before much work is done; ExportError says so."""
+    if path.is_dir():
+        raise ExportError(f"{path}: cannot write: it is a folder; wanted a file")
     if not path.absolute().parent.is_dir():
         raise ExportError(f"{path}: cannot write: there is no folder {path.parent}")
 

@@ -21,6 +21,7 @@ from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray, ByteArray
 from pose_runtime.bundle import Bundle, write_bundle
 from pose_runtime.check import record_frame, recorded_poses
+from pose_runtime.choose import as_written
 from pose_runtime.engines import open_engine
 from pose_runtime.errors import BundleError, ExportError
 from pose_runtime.manifest import (
@@ -100,6 +101,8 @@ def write_onnx_bundle(
         EngineError: ONNX Runtime cannot run the graph, or its outputs are not finite.
         BundleError: the parts do not fit together, or the bundle cannot be written.
     """
+    if out.exists() and not options.overwrite:  # before minutes of work
+        raise BundleError(f"{out}: exists already; choose another name or ask to overwrite it")
     name = input_name(model, preset)
     fix_input(model, name, size_wh=options.size_wh, batch=options.batch)
     data = model.SerializeToString(deterministic=True)
@@ -175,7 +178,7 @@ def _graph() -> Graph:
 
 def _bounded(manifest: Manifest, made: Made, frames: Sequence[ByteArray], wanted: float | None) -> Graph:
     """The graph's record, with a bound of its own where it gives less than the default on a check frame."""
-    with open_engine("onnxruntime", made.data, as_written=made.role == "tensorrt") as engine:
+    with open_engine("onnxruntime", made.data, as_written=as_written(made.role)) as engine:
         pipeline = Pipeline(manifest, engine)
         worst = min(
             pose_oks(recorded_poses(manifest, recorded), pipeline(frame))

@@ -35,7 +35,7 @@ class Wanted:
     Attributes:
         precision: of the graphs beside FP32's.
         images: as `pictures.open_pictures` takes, to calibrate and judge on; None: the scenes that come with jetpose.
-        count: pictures that ranges are measured on; twice as many others are judged on, where there are so many.
+        count: pictures that ranges are measured on; three times as many others are judged on, where there are so many.
         seed: by which they are picked.
         method: for the ranges; auto tries all.
         max_loss, min_int8: the budget, AP points and share (0 to 1).
@@ -97,7 +97,7 @@ class Quantiser:
         if wanted.images is None:
             tell("no --calib-images: ranges and poses are those of rendered people; give pictures of the real place")
         path = bundled_scenes()[0] if wanted.images is None else wanted.images
-        pictures = open_pictures(path, count=3 * wanted.count, seed=wanted.seed)
+        pictures = open_pictures(path, count=4 * wanted.count, seed=wanted.seed)
         self._calibration, self._judged = pictures.split(wanted.count)
         self._annotations = _keypoints(path, tell)
         self.found: Found | None = None

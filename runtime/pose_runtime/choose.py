@@ -42,6 +42,11 @@ class Choice:
         return f"{self.role}: {self.reason}"
 
 
+def as_written(role: GraphRole) -> bool:
+    """Whether this CPU must compute a graph in floating point, as it is written, to get what it stands for."""
+    return role == "tensorrt" or (role == "cpu_int8" and not has_int8_dot())
+
+
 def open_chosen(
     bundle: Bundle,
     graph: GraphRole | None = None,
@@ -69,8 +74,8 @@ def open_chosen(
     """
 
     def opened(role: GraphRole) -> Engine:
-        as_written = role == "tensorrt"
-        return open_engine(ENGINE, bundle.graph_bytes(role), device=device, threads=threads, as_written=as_written)
+        data, plain = bundle.graph_bytes(role), role == "tensorrt"
+        return open_engine(ENGINE, data, device=device, threads=threads, as_written=plain)
 
     if graph is not None:
         other_results = graph == "cpu_int8" and not has_int8_dot()

@@ -168,7 +168,15 @@ def test_a_state_of_something_else_is_not_used(what: str, tmp_path: Path) -> Non
     assert_same(got, collect(graph, tensors, inputs))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"nothing", None])
+def test_a_file_that_is_no_state_is_kept(tmp_path: Path) -> None:
+    state = tmp_path / "notes.txt"
+    state.write_bytes(b"nothing")
+    with pytest.raises(CalibrationError, match="is no state of a calibration"):
+        collect(chain(), ["c1"], images(2), state=state)
+    assert state.read_bytes() == b"nothing"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", None])
 def test_a_damaged_state_is_replaced(content: bytes | None, tmp_path: Path) -> None:
     state = tmp_path / "state.npz"
     wanted = collect(chain(), ["c1"], images(2), state=state)

@@ -31,6 +31,7 @@ def network(middle: list[onnx.NodeProto], *, channels: int = 8, last: str = "m",
         "wd": random.normal(0, 0.3, (channels, channels // groups, 3, 3)),
         "wt": random.normal(0, 0.3, (channels, channels, 2, 2)),
         "wb": random.normal(0, 0.3, (4, channels, 1, 1)),
+        "shelf": random.normal(0, 1, (1, channels, 12, 12)),
         "zero": np.float32(0),
         "six": np.float32(6),
         "scales": np.array([1, 1, 2, 2]),
@@ -99,6 +100,17 @@ def test_what_lets_no_factor_through_stays_as_it_is(middle: list[onnx.NodeProto]
     model = network(middle)
     reach = channel_reach(model.SerializeToString(), read_by_weights(model), IMAGES, threads=1)
     assert exponents(model, reach, balance=1.0) == {}
+
+
+@pytest.mark.parametrize("kind", ["concat", "relu"])
+def test_constants_among_the_activations(kind: str) -> None:
+    if kind == "concat":
+        model = network([helper.make_node("Concat", ["r", "shelf"], ["cat"], axis=1)], last="cat")
+    else:
+        model = network([helper.make_node("Relu", ["shelf"], ["p"]), helper.make_node("Add", ["r", "p"], ["m"])])
+    reach = channel_reach(model.SerializeToString(), read_by_weights(model), IMAGES, threads=1)
+    new = equalised(model, exponents(model, reach, balance=1.0))
+    assert all(np.array_equal(a, b) for a, b in zip(run(model, IMAGES[0]), run(new, IMAGES[0]), strict=True))
 
 
 def test_an_output_inside_keeps_its_values() -> None:

@@ -308,20 +308,20 @@ def test_the_bundled_scenes_are_a_coco_set() -> None:
     annotations, images = bundled_scenes()
     pictures = open_pictures(annotations)
     assert (
-        pictures.description == "64 of 93 pictures with people of the synthetic scenes that come with jetpose, seed 0"
+        pictures.description == "64 of 252 pictures with people of the synthetic scenes that come with jetpose, seed 0"
     )
     assert pictures.left_out == ()
-    assert len(open_pictures(annotations, count=1000)) == 93
+    assert len(open_pictures(annotations, count=1000)) == 252
     assert all(image_id is not None for image_id in pictures.image_ids)
     tree = json.loads(annotations.read_text())
     assert "CC0" in tree["info"]["licence"]
     assert "pose-render" in tree["info"]["recipe"]
     sizes = [read_image(images / entry["file_name"]).shape for entry in tree["images"]]
-    assert len(sizes) == 96
+    assert len(sizes) == 256
     assert max(max(size) for size in sizes) <= 320
-    assert sum(file.stat().st_size for file in images.iterdir()) <= 2.5e6
+    assert sum(file.stat().st_size for file in images.iterdir()) <= 5.5e6
     people = [a for a in tree["annotations"] if a["num_keypoints"] > 0 and not a["iscrowd"]]
-    assert len(people) > 96
+    assert len(people) > 256
 
 
 def test_the_bundled_annotations_score_themselves_perfectly() -> None:

@@ -121,6 +121,8 @@ def test_explain_only_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (("--int8", "--calib-images=/nowhere"), "/nowhere"),
         (("--int8", f"--calib-images={Path(__file__).parent}"), "no images"),
         (("--int8", "--report=/nowhere/report.html"), "no folder /nowhere"),
+        (("--int8", f"--plan={Path(__file__).parent}"), "is a folder"),
+        (("--int8", "--calib-count=4", f"--calib-state={Path(__file__)}"), "is no state of a calibration"),
     ],
 )
 def test_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str) -> None:
@@ -140,5 +142,20 @@ def test_nobody_in_the_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "FP32 finds nobody" in capsys.readouterr().err
 
 
-def test_precisions_exclude_each_other(tmp_path: Path) -> None:
-    assert export(tmp_path / "out.pose", "--int8", "--precision=fp16") == 2
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--int8", "--precision=fp16"),
+        ("--calib-images=.",),
+        ("--precision=fp16", "--plan=p.json"),
+        ("--calib-seed=-1",),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert export(tmp_path / "out.pose", *options) == 2
+
+
+def test_a_bundle_that_stands_there_is_noticed_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out.pose").mkdir()
+    assert export(tmp_path / "out.pose", "--int8") == 1
+    assert "measuring" not in capsys.readouterr().err
