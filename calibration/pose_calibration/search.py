@@ -24,7 +24,7 @@ MAKERS: dict[GraphRole, Callable[[onnx.ModelProto, Plan], onnx.ModelProto]] = {
     "cpu_int8": cpu_graph,
 }
 """The graphs that ship, and what makes them."""
-MAX_BLOCKS = 48
+MAX_BLOCKS = 80
 """So fine that a sensitive layer near the heads does not take insensitive work back to FP16 with it."""
 _RETRIES = 4  # blocks that are tried in INT8 again once the budget holds
 
