@@ -16,7 +16,7 @@ from pose_runtime.check import check_bundle
 from pose_runtime.cli import bench, check, info
 from pose_runtime.errors import BundleError
 
-MAX_BYTES = 8_000_000
+MAX_BYTES = 10 << 20
 
 
 @pytest.fixture
