@@ -1,4 +1,4 @@
-"""INT8 of published networks on real photos: nobody is lost or invented, and poses are nearer to FP32's than in the naive way.
+"""INT8 of published networks on real photos: nobody is lost or invented, and less is lost than in the naive way.
 
 Wider tables come from tests/bench/real_int8.py. Each takes two to five minutes on one core.
 """
