@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
 from pose_calibration.passes import BUDGET_BYTES, Inputs, Passes
-from pose_calibration.placement.graph import Graph, attribute, name_of, text
+from pose_calibration.placement.graph import Graph, attribute, free_name, name_of, text
 from pose_calibration.placement.operators import operands
 from pose_calibration.placement.prepared import prepared
 from pose_runtime.arrays import AnyArray, Float64Array, IntArray
@@ -150,7 +150,7 @@ def equalised(model: onnx.ModelProto, chosen: Exponents) -> onnx.ModelProto:
         if after is not None and len(node.input) > 2 and node.input[2]:
             values[2] = graph.array(node.input[2]) / after
         for place, value in values.items():  # a tensor of its own: others may read the old one
-            name = _fresh(f"{name_of(node)}/{'weight' if place == 1 else 'bias'}", taken)
+            name = free_name(f"{name_of(node)}/{'weight' if place == 1 else 'bias'}", taken)
             new.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
             node.input[place] = name
     read = {name for node in new.graph.node for name in node.input}
@@ -163,15 +163,6 @@ def equalised(model: onnx.ModelProto, chosen: Exponents) -> onnx.ModelProto:
 
 def _factors(values: Iterable[int] | None) -> NDArray[np.float32] | None:
     return None if values is None else np.ldexp(np.float32(1), np.array(tuple(values), np.int32))
-
-
-def _fresh(wanted: str, taken: set[str]) -> str:
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    taken.add(name)
-    return name
 
 
 def _by_channel(weights: AnyArray, node: NodeProto) -> tuple[tuple[int, ...], int, int]:

@@ -48,6 +48,10 @@ def overflowing(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]
     return tuple(
         name
         for name, node in graph.nodes.items()
-        if node.op_type != "Clip"  # whose bounds may be infinite; FP16 cuts at its own
-        and not large.isdisjoint((*node.input, *node.output, result_of(graph, node)))
+        if not large.isdisjoint((*_data(node), *node.output, result_of(graph, node)))
     )
+
+
+def _data(node: onnx.NodeProto) -> tuple[str, ...]:
+    """What a node computes with; the bounds of Clip may be infinite, and FP16 cuts at its own."""
+    return tuple(node.input[:1] if node.op_type == "Clip" else node.input)

@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 import onnx
 
 from pose_calibration.collect import collect
-from pose_calibration.equalise import channel_reach, cut, equalised, exponents, read_by_weights
+from pose_calibration.equalise import Exponents, channel_reach, cut, equalised, exponents, read_by_weights
+from pose_calibration.histogram import Histogram
 from pose_calibration.inputs import NetworkInputs, usual_size
 from pose_calibration.judge import Judge, OnProgress, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
 from pose_calibration.overflow import overflowing, watched
 from pose_calibration.pictures import Pictures, useless
-from pose_calibration.placement import fp16_graph
+from pose_calibration.placement import cpu_share, fp16_graph
 from pose_calibration.plan import VERSION, Plan
 from pose_calibration.search import Budget, BudgetError, Found, Tell, encode, int8_nodes, search
 from pose_runtime.errors import CalibrationError
@@ -65,7 +66,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The graphs; and for INT8 what the search found, and with which layers."""
+    """The graphs; and for INT8 what the search found."""
 
     graphs: tuple[Made, ...]
     found: Found | None
@@ -87,24 +88,9 @@ def quantise(
         CalibrationError: nothing to measure or judge by, or a node that cannot be quantised.
         BudgetError: no plan is within the budget; it has what was tried.
     """
-    reference = encode(model)
+    reference, size_wh = encode(model), usual_size(manifest.input)
     tell(f"measuring ranges on {settings.calibration.description}")
-    inputs = NetworkInputs(settings.calibration, manifest.input)
-    size_wh = usual_size(manifest.input)
-    reach = channel_reach(reference, read_by_weights(model), inputs, budget_bytes=settings.memory)
-    bounded = tuple(cut(model))
-    peaks = channel_reach(reference, bounded, inputs, budget_bytes=settings.memory, quantile=1) if bounded else {}
-    chosen = exponents(model, reach, peaks)
-    model = equalised(model, chosen)
-    histograms = collect(
-        encode(model),
-        watched(model),
-        inputs,
-        budget_bytes=settings.memory,
-        names=inputs.names,
-        state=settings.state,
-        tell=lambda done, total: progress("measuring", done, total),
-    )
+    model, chosen, histograms = _measured(manifest, model, settings, progress)
     fp32 = overflowing(model, {name: (h.low, h.high) for name, h in histograms.items()})
     for name in fp32:
         tell(f"{name}: its values are too large for FP16; it stays FP32")
@@ -134,13 +120,34 @@ def quantise(
     if not found.within:
         raise BudgetError(found, settings.budget)
     calibration = f"{found.plan.method} ranges of {found.plan.data}"
-    return Quantised(
-        tuple(
-            _made(role, data, "int8", found.best.share, calibration, found.best.verdicts[role])
-            for role, data in found.graphs.items()
-        ),
-        found,
+    shares = {"tensorrt": found.best.share, "cpu_int8": cpu_share(model, found.plan, size_wh=size_wh)}
+    made = [
+        _made(role, data, "int8", shares[role], calibration, found.best.verdicts[role])
+        for role, data in found.graphs.items()
+    ]
+    return Quantised(tuple(made), found)
+
+
+def _measured(
+    manifest: Manifest, model: onnx.ModelProto, settings: Settings, progress: OnProgress
+) -> tuple[onnx.ModelProto, Exponents, dict[str, Histogram]]:
+    """The network with its channels equalised, how, and the histograms of its tensors."""
+    inputs, plain = NetworkInputs(settings.calibration, manifest.input), encode(model)
+    reach = channel_reach(plain, read_by_weights(model), inputs, budget_bytes=settings.memory)
+    bounded = tuple(cut(model))
+    peaks = channel_reach(plain, bounded, inputs, budget_bytes=settings.memory, quantile=1) if bounded else {}
+    chosen = exponents(model, reach, peaks)
+    even = equalised(model, chosen)
+    histograms = collect(
+        encode(even),
+        watched(even),
+        inputs,
+        budget_bytes=settings.memory,
+        names=inputs.names,
+        state=settings.state,
+        tell=lambda done, total: progress("measuring", done, total),
     )
+    return even, chosen, histograms
 
 
 def _fp16(model: onnx.ModelProto, fp32: tuple[str, ...], judge: Judge, settings: Settings) -> Made:

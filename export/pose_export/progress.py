@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-OnProgress = Callable[[str, int, int], None]
-"""Takes what is being done, how much of it is done, and of how much."""
+from pose_calibration.judge import OnProgress
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class Draft:
 
     def fresh(self, wanted: str) -> str:
         """A tensor name that is free, and from now on taken."""
-        return _free(wanted, self._taken)
+        return free_name(wanted, self._taken)
 
     def constant(self, wanted: str, values: NDArray[np.generic]) -> str:
         """Store values under a fresh name."""
@@ -104,7 +104,7 @@ class Draft:
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
         """Append a node that makes `output`."""
-        name = _free(output, self._names)
+        name = free_name(output, self._names)
         self.nodes.append(helper.make_node(op_type, inputs, [output], name, None, None, None, **attributes))
         return output
 
@@ -122,7 +122,8 @@ class Draft:
         return model
 
 
-def _free(wanted: str, taken: set[str]) -> str:
+def free_name(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or with a number behind it, whichever is not taken; from now on it is."""
     name, count = wanted, 1
     while name in taken:
         count += 1
