@@ -178,7 +178,7 @@ class _Finder:
         step = Step(tuple(returned), self._share(smaller), verdicts)
         self.steps.append(step)
         losses = ", ".join(f"{role} {v.loss:+.2f}" if v else f"{role} not finite" for role, v in verdicts.items())
-        self._tell(f"{100 * step.share:.1f} % INT8, {len(returned)} blocks in FP16: AP lost {losses}")
+        self._tell(f"{100 * step.share:.1f} % INT8, blocks in FP16: {len(returned)}, AP lost: {losses}")
         return step
 
     def measure(self, plan: Plan, *, poses: bool) -> list[Block]:

@@ -58,9 +58,9 @@ def search_page(
 def curve_lines(found: Found) -> list[str]:
     """The steps of the search, one a line."""
     return [
-        f"{100 * step.share:5.1f} % INT8, {len(step.returned):2} blocks in FP16: "
+        f"{100 * step.share:5.1f} % INT8, blocks in FP16: {len(step.returned):2}, AP lost: "
         + ", ".join(
-            f"{role} {verdict.loss:+.2f} AP" if verdict else f"{role} not finite"
+            f"{role} {verdict.loss:+.2f}" if verdict else f"{role} not finite"
             for role, verdict in step.verdicts.items()
         )
         for step in found.steps

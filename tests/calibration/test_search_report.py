@@ -38,7 +38,7 @@ def test_a_search_that_ended_well() -> None:
     assert "No plan keeps the budget" not in text
     assert "went back" in text
     assert len(steps) >= 2
-    assert "85.7 % INT8,  0 blocks in FP16: tensorrt +3.00 AP, cpu_int8 +3.00 AP" in steps[0]
+    assert "85.7 % INT8, blocks in FP16:  0, AP lost: tensorrt +3.00, cpu_int8 +3.00" in steps[0]
 
 
 def test_a_search_that_failed_says_so() -> None:
