@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from placing import optimised, plan_of, run, sqnr
@@ -101,6 +102,8 @@ def test_tensorrt_builds_the_other_graphs_too(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cpu_runs_the_planned_convolutions_as_integers(name: str, tmp_path: Path) -> None:
     net = network(name)
+    if name.startswith("mv2_") and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24):
+        pytest.skip("ONNX Runtime 1.23 gives two nodes one name where it fuses a Clip and a Relu behind it")
     new = cpu_graph(net.model, net.plan)
     kinds = [node.op_type for node in optimised(new, tmp_path).graph.node]
     heads = sum(node.head for node in weighted(net.model))
