@@ -67,8 +67,13 @@ def channel_reach(
 def read_by_weights(model: onnx.ModelProto) -> tuple[str, ...]:
     """The tensors whose channels `exponents` wants to know about."""
     graph = Graph(prepared(model))
-    nodes = (node for node in graph.nodes.values() if node.op_type in _WEIGHTED and operands(graph, node) == (0, 1))
+    nodes = (node for node in graph.nodes.values() if _weighs(graph, node))
     return tuple(dict.fromkeys(node.input[0] for node in nodes))
+
+
+def _weighs(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node is a convolution of an activation with constant weights."""
+    return node.op_type in _WEIGHTED and operands(graph, node) == (0, 1)
 
 
 def cut(model: onnx.ModelProto) -> dict[str, float]:
@@ -105,7 +110,7 @@ def exponents(
     extent = np.zeros(groups.count)
     column = np.zeros(groups.count)
     for node in graph.nodes.values():
-        if node.op_type not in _WEIGHTED or operands(graph, node) != (0, 1):
+        if not _weighs(graph, node):
             continue
         labels = groups.roots(node.input[0])
         channels = reach[node.input[0]]
@@ -140,7 +145,7 @@ def equalised(model: onnx.ModelProto, chosen: Exponents) -> onnx.ModelProto:
     stored = {tensor.name: tensor for tensor in new.graph.initializer}
     taken = {*stored, *graph.inputs, *graph.producers}
     for node in new.graph.node:
-        if node.op_type not in _WEIGHTED or operands(graph, node) != (0, 1):
+        if not _weighs(graph, node):
             continue
         before, after = (_factors(chosen.get(name)) for name in (node.input[0], name_of(node)))
         if before is None and after is None:
@@ -236,7 +241,7 @@ class _Groups:
 
     def _node(self, graph: Graph, node: NodeProto) -> None:
         out, data = name_of(node), [name for name in node.input if name and name not in graph.constants]
-        if node.op_type in _WEIGHTED and operands(graph, node) == (0, 1):
+        if _weighs(graph, node):
             weights, groups = graph.array(node.input[1]), attribute(node, "group", 1)
             self._fresh(out, weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * groups)
             self._meet(node.input[0], weights.shape[1] * groups if node.op_type == "Conv" else weights.shape[0])

@@ -7,8 +7,11 @@ graph is within the budget; then blocks that turn out not to be needed come back
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import sub
 
 import msgspec
 import onnx
@@ -94,7 +97,7 @@ class Found:
     steps: list[Step]
     blocks: list[Block]
     within: bool
-    graphs: dict[GraphRole, bytes] = field(default_factory=dict)
+    graphs: dict[GraphRole, bytes]
 
 
 def int8_nodes(model: onnx.ModelProto, size_wh: tuple[int, int] | None = None) -> tuple[str, ...]:
@@ -152,6 +155,7 @@ class _Finder:
         self._size_wh = size_wh
         self._blocks = blocks(model, most=MAX_BLOCKS, size_wh=size_wh)
         self.steps: list[Step] = []
+        self._verdicts: dict[tuple[GraphRole, bytes], Verdict | None] = {}
 
     def best_of(self, plans: Sequence[Plan]) -> Plan:
         """The plan whose poses agree best with FP32's, on the GPU's graph, for both graphs share the ranges."""
@@ -159,7 +163,7 @@ class _Finder:
             return plans[0]
         scores: dict[str, float] = {}
         for plan in plans:
-            verdict = try_graph(self._judge, encode(tensorrt_graph(self._model, plan)), "tensorrt")
+            verdict = self._verdict("tensorrt", plan)
             scores[plan.method] = verdict.likeness if verdict else 0.0
             self._tell(f"ranges by {plan.method}: poses agree to OKS {scores[plan.method]:.4f}")
         return max(plans, key=lambda plan: scores[plan.method])
@@ -172,14 +176,20 @@ class _Finder:
     def step(self, plan: Plan, returned: Sequence[str]) -> Step:
         """Judge every graph of the plan with these blocks in FP16."""
         smaller = self.without(plan, returned)
-        verdicts = {
-            role: try_graph(self._judge, encode(make(self._model, smaller)), role) for role, make in MAKERS.items()
-        }
+        verdicts = {role: self._verdict(role, smaller) for role in MAKERS}
         step = Step(tuple(returned), self._share(smaller), verdicts)
         self.steps.append(step)
         losses = ", ".join(f"{role} {v.loss:+.2f}" if v else f"{role} not finite" for role, v in verdicts.items())
         self._tell(f"{100 * step.share:.1f} % INT8, blocks in FP16: {len(returned)}, AP lost: {losses}")
         return step
+
+    def _verdict(self, role: GraphRole, plan: Plan) -> Verdict | None:
+        """On one graph of the plan; a graph that was judged before is not run again."""
+        graph = encode(MAKERS[role](self._model, plan))
+        key = role, hashlib.sha256(graph).digest()
+        if key not in self._verdicts:
+            self._verdicts[key] = try_graph(self._judge, graph, role)
+        return self._verdicts[key]
 
     def measure(self, plan: Plan, *, poses: bool) -> list[Block]:
         """Every block alone in INT8, the one first that costs most noise for the work that it saves."""
@@ -198,7 +208,7 @@ class _Finder:
     def shrink(self, plan: Plan, rows: Sequence[Block]) -> Step:
         """As few blocks back in FP16 as the budget allows; where it allows none, the last plan with enough INT8."""
         order = [row.name for row in rows]
-        shares = [self._share(self.without(plan, order[:n])) for n in range(len(order) + 1)]
+        shares = accumulate((row.share for row in rows), sub, initial=self.steps[-1].share)
         most = max((n for n, share in enumerate(shares) if share >= self._budget.min_int8), default=0)
         tried = {0: self.steps[-1]}
         low, high = 0, most  # low is over the budget
