@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from pose_calibration.progress import bar
 from pose_runtime.cli._common import BundleArgument, Version, new_app, print_error, run_app
 from pose_runtime.errors import PoseError
 
@@ -132,7 +131,7 @@ def _run(
 
     with (
         open_graph(bundle, graph, device=device, threads=threads) as pipeline,
-        _bar(len(pictures), bundle.path.name) as on_picture,
+        bar() as show,
     ):
         found = run(
             pipeline,
@@ -140,25 +139,9 @@ def _run(
             images,
             min_score=min_score,
             on_bad=lambda error: bad.append(str(error)),
-            on_picture=on_picture,
+            on_picture=lambda done: show(bundle.path.name, done, len(pictures)),
         )
     return Subject(bundle, graph or "default", found)
-
-
-@contextmanager
-def _bar(count: int, name: str) -> Iterator[Callable[[int], None]]:
-    """A bar for people who watch a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task(escape(name), total=count)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ for a network that is often wrong: a guess that changes costs nothing against an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from pose_calibration.accuracy import coco_ap, coco_results
 from pose_calibration.agreement import Tally, compare, tally
 from pose_calibration.drop_score import drop_score
 from pose_calibration.pictures import Picture, Pictures
+from pose_calibration.progress import OnProgress
 from pose_calibration.stand_in import stand_in_results, stand_in_truth
 from pose_runtime.arrays import AnyArray
 from pose_runtime.choose import as_written
@@ -30,9 +31,6 @@ from pose_runtime.geometry import Crop
 from pose_runtime.manifest import Accuracy, GraphRole, Manifest
 from pose_runtime.pipeline import Pipeline
 from pose_runtime.poses import Poses
-
-OnProgress = Callable[[str, int, int], None]
-"""Takes what is being done, how much of it is done, and of how much."""
 
 LEAST_AP = 5.0
 """Points of FP32 against annotations below which nothing can be lost against them: then its own poses decide."""

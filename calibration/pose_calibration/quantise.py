@@ -13,12 +13,13 @@ from pose_calibration.collect import collect
 from pose_calibration.equalise import Exponents, channel_reach, cut, equalised, exponents, read_by_weights
 from pose_calibration.histogram import Histogram
 from pose_calibration.inputs import NetworkInputs, usual_size
-from pose_calibration.judge import Judge, OnProgress, Verdict, try_graph
+from pose_calibration.judge import Judge, Verdict, try_graph
 from pose_calibration.limits import METHODS, Method, limits
 from pose_calibration.overflow import overflowing, watched
 from pose_calibration.pictures import Pictures, useless
 from pose_calibration.placement import cpu_share, fp16_graph
 from pose_calibration.plan import VERSION, Plan
+from pose_calibration.progress import OnProgress
 from pose_calibration.search import Budget, BudgetError, Found, Tell, encode, int8_nodes, search
 from pose_runtime.errors import CalibrationError
 from pose_runtime.manifest import Graph, GraphRole, Manifest

@@ -16,11 +16,11 @@ from pose_calibration.inputs import usual_size
 from pose_calibration.limits import METHODS, Method
 from pose_calibration.pictures import bundled_scenes, open_pictures
 from pose_calibration.plan import encode_plan
+from pose_calibration.progress import bar
 from pose_calibration.quantise import Made, Precision, Settings, quantise
 from pose_calibration.search import Budget, BudgetError, Found
 from pose_calibration.search_report import curve_lines, search_page
 from pose_export.files import check_folder, write_file
-from pose_export.progress import bar
 from pose_runtime.errors import PoseError
 from pose_runtime.manifest import Manifest
 
