@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from pose_runtime.arrays import AnyArray, FloatArray
@@ -16,6 +15,7 @@ from pose_runtime.choose import Choice, open_chosen
 from pose_runtime.decode import Decoded
 from pose_runtime.engines import Engine, check_device
 from pose_runtime.errors import EngineError
+from pose_runtime.finite import check_finite
 from pose_runtime.fit import check_fit
 from pose_runtime.input_buffer import InputBuffer
 from pose_runtime.manifest import GraphRole, Manifest
@@ -75,7 +75,8 @@ class Pipeline(BasePipeline):
         filled = perf_counter()
         self.outputs = self.engine.infer({spec.tensor: tensor})
         self._check_outputs(len(tensor))
-        self._check_finite(len(jobs))
+        for name in dict.fromkeys(output.tensor for output in self.manifest.outputs):
+            check_finite(name, self.outputs[name][: len(jobs)])
         inferred = perf_counter()
         decoded = [self._decode(i, job) for i, job in enumerate(jobs)]
         last = self.timings
@@ -92,21 +93,6 @@ class Pipeline(BasePipeline):
                 raise EngineError(
                     f"network output {output.tensor!r}: got shape {shape}, wanted a batch of {batch} with at least "
                     f"{channels} channels"
-                )
-
-    def _check_finite(self, rows: int) -> None:
-        """Refuse NaN and infinity: they come from a broken graph or overflowing precision, and no pose in them is real.
-
-        A sum is not finite if a value is not; a finite array whose sum overflows is looked at once more.
-        """
-        for name in dict.fromkeys(output.tensor for output in self.manifest.outputs):
-            array = self.outputs[name][:rows]
-            with np.errstate(over="ignore", invalid="ignore"):
-                total = array.sum(dtype=np.float32)
-                good = bool(np.isfinite(total) or np.isfinite(array.astype(np.float32, copy=False)).all())
-            if not good:
-                raise EngineError(
-                    f"network output {name!r} has values that are not finite: the graph or its precision is broken"
                 )
 
     def _decode(self, row: int, job: Job) -> Decoded:
