@@ -13,12 +13,12 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ctypes import byref, c_float
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from pose_runtime.arrays import ByteArray
 from pose_runtime.errors import EngineError
 from pose_runtime.gpu import libcuda
+from pose_runtime.gpu.driver import Gpu, find_gpu
 from pose_runtime.gpu.launch import Launch
 
 ALIGNMENT = 256
@@ -28,68 +28,45 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default strea
 _EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL: inside a capture, a node that records the event at every replay
 _MIB = 1 << 20
 
-_Self = TypeVar("_Self", "Device", "Resources")
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFacts:
-    """What a GPU is.
-
-    Attributes:
-        ordinal: CUDA's number of it.
-        name: its product name.
-        sm: compute capability, such as (8, 7) for an Orin.
-        memory_bytes: all of it; on an integrated GPU the board's.
-        integrated: it shares the processor's memory, as on a Jetson.
-        shares_managed: the processor may touch managed memory while kernels run.
-        driver: newest CUDA version that the driver knows, such as 12060 for 12.6.
-    """
-
-    ordinal: int
-    name: str
-    sm: tuple[int, int]
-    memory_bytes: int
-    integrated: bool
-    shares_managed: bool
-    driver: int
-
-    def __str__(self) -> str:
-        kind = "integrated" if self.integrated else "discrete"
-        cuda = f"{self.driver // 1000}.{self.driver % 1000 // 10}"
-        return f"{self.name} (sm_{self.sm[0]}{self.sm[1]}, {self.memory_bytes // _MIB} MiB, {kind}, CUDA {cuda})"
-
 
 class Device:
     """One GPU; use it by `with`, or `close()` it. What it gave out is closed before it, in reverse order.
 
+    Args:
+        ordinal: CUDA's number of it.
+
     Attributes:
         facts: what it is.
+        shares_managed: the CPU may touch managed memory while kernels run.
 
     Raises:
-        EngineError: no pycuda, no driver, no such device; the message says what to do.
+        EngineError: no driver, no such device, no pycuda; the message says what to do.
     """
 
     def __init__(self, ordinal: int = 0) -> None:
+        self.facts: Gpu = find_gpu(ordinal)
+        self._ordinal = ordinal
         self._cuda = _load_pycuda()
         with self._explained("cuInit", "check the driver with nvidia-smi, on a Jetson that JetPack is complete"):
             self._cuda.init()
-            count = self._cuda.Device.count()
-        if not 0 <= ordinal < count:
-            have = f"cuda:0 to cuda:{count - 1}" if count else "none"
-            raise EngineError(f"device cuda:{ordinal}: no such GPU here (there is {have}); use --device cpu")
         with self._explained(f"opening cuda:{ordinal}", "another process may hold all its memory"):
             gpu = self._cuda.Device(ordinal)
-            self.facts = self._read_facts(gpu, ordinal)
+            self.shares_managed = _has(gpu, self._cuda.device_attribute, "CONCURRENT_MANAGED_ACCESS")
             self._context: Any = gpu.retain_primary_context()
         self._resources: list[Resources] = []
         self._module: Any = None
         self._functions: dict[tuple[str, int], Any] = {}
 
+    @property
+    def is_closed(self) -> bool:
+        """It has been closed."""
+        return self._context is None
+
     @contextmanager
     def current(self) -> Iterator[None]:
         """The device's context is this thread's current one; may be nested."""
         if self._context is None:
-            raise EngineError(f"device cuda:{self.facts.ordinal}: it is closed; open a new one")
+            raise EngineError(f"device cuda:{self._ordinal}: it is closed; open a new one")
         with self._explained("making the context current", "start the program again"):
             self._context.push()
         try:
@@ -129,6 +106,11 @@ class Device:
                 self._functions[key] = function
             function.prepared_async_call(launch.grid, launch.block, stream.native, launch.arguments)
 
+    def write(self, address: int, data: bytes) -> None:
+        """Copy bytes to the device and wait for it: for what is written once."""
+        with self._explained("copying to the GPU", "run pose-doctor"):
+            self._cuda.memcpy_htod(address, data)
+
     def free_bytes(self) -> int:
         """Memory that nobody uses now; wants the context current."""
         free, _ = self._cuda.mem_get_info()
@@ -152,22 +134,6 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read_facts(self, gpu: Any, ordinal: int) -> DeviceFacts:
-        names = self._cuda.device_attribute
-
-        def has(name: str) -> bool:
-            return hasattr(names, name) and bool(gpu.get_attribute(getattr(names, name)))
-
-        return DeviceFacts(
-            ordinal=ordinal,
-            name=str(gpu.name()),
-            sm=tuple(gpu.compute_capability()),
-            memory_bytes=int(gpu.total_memory()),
-            integrated=has("INTEGRATED"),
-            shares_managed=has("CONCURRENT_MANAGED_ACCESS"),
-            driver=int(self._cuda.get_driver_version()),
-        )
-
     @contextmanager
     def _explained(self, doing: str, remedy: str) -> Iterator[None]:
         """CUDA's errors as one line with what to do."""
@@ -175,7 +141,7 @@ class Device:
             yield
         except self._cuda.MemoryError as error:
             raise EngineError(
-                f"CUDA: out of memory, {doing}: {_one_line(error)}; close other programs, or take a smaller batch or network"
+                f"CUDA: out of memory, {doing}: {_one_line(error)}; close other programs, or take a smaller batch"
             ) from error
         except self._cuda.Error as error:
             raise EngineError(f"CUDA: {doing} failed: {_one_line(error)}; {remedy}") from error
@@ -206,7 +172,7 @@ class Resources:
     def mapped(self, size: int) -> tuple[ByteArray, int]:
         """Page-locked host memory that kernels reach too: uint8 (size,), and its device address."""
         array = self._host(size, self._cuda.host_alloc_flags.DEVICEMAP)
-        return array, int(array.base.get_device_pointer())
+        return array, _device_pointer(array)
 
     def managed(self, size: int) -> tuple[ByteArray, int]:
         """Memory that the driver moves to who touches it: uint8 (size,), and its device address."""
@@ -214,7 +180,7 @@ class Resources:
             flags = self._cuda.mem_attach_flags.GLOBAL
             array: ByteArray = self._cuda.managed_empty(size, "uint8", mem_flags=flags)
         self._frees.callback(_free_base, array)
-        return array, int(array.base.get_device_pointer())
+        return array, _device_pointer(array)
 
     def stream(self) -> Stream:
         """A new stream."""
@@ -283,7 +249,7 @@ class Stream:
         self.device.launch(launch, self)
 
     def record(self, event: Event, *, at_replay: bool = False) -> None:
-        """The event happens when all work queued so far is done; `at_replay` while capturing: whenever the graph runs."""
+        """The event happens when all work queued so far is done; `at_replay`, in a capture: whenever the graph runs."""
         libcuda.call("cuEventRecordWithFlags", event.handle, self.handle, _EXTERNAL if at_replay else 0)
 
     def wait(self, event: Event) -> None:
@@ -330,6 +296,16 @@ def _load_pycuda() -> Any:
         else:
             remedy = "pip install 'jetpose[gpu]' (needs CUDA's headers and libcuda), or use --device cpu"
         raise EngineError(f"device cuda: cannot import pycuda ({error}); {remedy}") from error
+
+
+def _has(gpu: Any, names: Any, name: str) -> bool:
+    """A yes or no attribute; older pycuda does not know them all."""
+    return hasattr(names, name) and bool(gpu.get_attribute(getattr(names, name)))
+
+
+def _device_pointer(array: ByteArray) -> int:
+    base: Any = array.base
+    return int(base.get_device_pointer())
 
 
 def _free_base(array: ByteArray) -> None:

@@ -37,4 +37,4 @@ def plan_finite(values: int, count: int, flags: int, index: int) -> Launch:
 def flags_of(host: ByteArray, tensors: int) -> Sequence[bool]:
     """Per tensor whether it has values that are not finite; `host` begins with the flags as they lie on the device."""
     flags = host[: tensors * ALIGNMENT].view(np.int32).reshape(tensors, _BLOCKS)
-    return [bool(any_bad) for any_bad in flags.any(axis=1)]
+    return [bool(row.any()) for row in flags]

@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from pose_runtime.errors import EngineError
+from pose_runtime.gpu.driver import LIBRARY
 
-_LIBRARY = "libcuda.so.1"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuEventCreate": (POINTER(c_void_p), c_uint),
     "cuEventDestroy_v2": (c_void_p,),
@@ -52,11 +52,9 @@ def load_library() -> Any:
         EngineError: there is none.
     """
     try:
-        return ctypes.CDLL(_LIBRARY)
+        return ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise EngineError(
-            f"CUDA: no driver ({error}); install NVIDIA's, on a Jetson flash JetPack 6 or newer"
-        ) from error
+        raise EngineError(f"CUDA: no driver ({error}); install NVIDIA's, on a Jetson JetPack 6 or newer") from error
 
 
 @cache

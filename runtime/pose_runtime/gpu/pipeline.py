@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -26,7 +26,7 @@ from pose_runtime.decode import Decoded
 from pose_runtime.engines._device import DeviceEngine
 from pose_runtime.errors import DecodeError, EngineError, FrameError, PoseError
 from pose_runtime.fit import check_fit
-from pose_runtime.gpu.device import Device, Event, Resources, Stream
+from pose_runtime.gpu.device import Device, Event, Resources
 from pose_runtime.gpu.frame_memory import Clock, MemoryKind, possible_kinds
 from pose_runtime.gpu.graph import Graph, capture
 from pose_runtime.gpu.inputs import DeviceInputs, HostInputs, Inputs, RunShape, best_kind, run_shape
@@ -78,7 +78,7 @@ class _Call:
 
     is_single: bool
     found: list[list[Decoded]]
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)
     upload_s: float = 0.0
     error: PoseError | None = None
 
@@ -228,7 +228,7 @@ class GpuPipeline(BasePipeline):
     def _set_up(self, rows: int) -> None:
         own = self._resources
         self._copy, self._compute = own.stream(), own.stream()
-        self._slots = [_Slot(i, *(own.event() for _ in range(6))) for i in range(_SLOTS)]
+        self._slots = [_new_slot(own, i) for i in range(_SLOTS)]
         own.on_close(self._close_shapes)
         self._tensors = Tensors(own, self.manifest, self.engine, rows)
         self._outputs = self._open_outputs(rows)
@@ -426,6 +426,10 @@ class GpuPipeline(BasePipeline):
             kind = best_kind(inputs, kinds, self.device.resources, self._compute, jobs, self._clock)
             self.path = replace(self.path, memory=kind)
         return inputs(resources, self.path.memory or "copied", _SLOTS)
+
+
+def _new_slot(own: Resources, index: int) -> _Slot:
+    return _Slot(index, own.event(), own.event(), own.event(), own.event(), own.event(), own.event())
 
 
 def _close_graphs(shape: _Shape) -> None:
