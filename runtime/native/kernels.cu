@@ -148,3 +148,11 @@ extern "C" __global__ void jetpose_cascade_boxes(const float* keypoints, int joi
   const i64 start = (i64)blockIdx.x * joints;
   vector::boxes(BlockGroup{&shared}, keypoints + 3 * start, joints, first, second, sigma, out + start);
 }
+
+// Any grid and block, all along x: flags (gridDim.x,), 1 where one of the block's values is not finite.
+extern "C" __global__ void jetpose_finite(const float* values, i64 count, int* flags) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const int bad = nonfinite::any(g, values, count, blockIdx.x, gridDim.x);
+  if (g.rank() == 0) flags[blockIdx.x] = bad;
+}

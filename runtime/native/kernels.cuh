@@ -2,6 +2,7 @@
 // compiler of kernels.cu and the launch plans (launch.hpp) take the layout of the argument block.
 #pragma once
 #include "embedding.cuh"
+#include "finite.cuh"
 #include "group.cuh"
 #include "heatmap.cuh"
 #include "offset.cuh"
@@ -54,4 +55,6 @@ __global__ void jetpose_vector(const float* values, const jetpose::vector::Box* 
                                float* out);
 __global__ void jetpose_cascade_boxes(const float* keypoints, int joints, int first, int second, float sigma,
                                       jetpose::vector::Box* out);
+
+__global__ void jetpose_finite(const float* values, jetpose::i64 count, int* flags);
 }

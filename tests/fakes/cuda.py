@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +123,8 @@ class Allocation:
 class FakeStream:
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
-        self.handle = cuda.new_handle(self)
+        self.handle = cuda.new_handle(None)
+        cuda.streams[self.handle] = self  # pycuda destroys it with its last reference
         self.queue: list[Operation] = []
         self.captured: list[Operation] | None = None
         self.is_spoilt = False
@@ -148,9 +150,6 @@ class FakeStream:
             self.is_spoilt = True
             raise LogicError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
         self.run_until()
-
-    def __del__(self) -> None:
-        self.cuda.handles.pop(self.handle, None)
 
 
 class FakeFunction:
@@ -214,6 +213,7 @@ class FakeCuda:
         self.allocations: list[Allocation] = []
         self.handles: dict[int, Any] = {}
         self.launched_graphs = 0
+        self.streams: weakref.WeakValueDictionary[int, FakeStream] = weakref.WeakValueDictionary()
         self._next_handle = 0x1000
         self._local = threading.local()
 
@@ -234,11 +234,12 @@ class FakeCuda:
 
     def new_handle(self, thing: Any) -> int:
         self._next_handle += 0x10
-        self.handles[self._next_handle] = thing
+        if thing is not None:
+            self.handles[self._next_handle] = thing
         return self._next_handle
 
     def capturing(self) -> FakeStream | None:
-        streams = [s for s in self.handles.values() if isinstance(s, FakeStream) and s.captured is not None]
+        streams = [stream for stream in self.streams.values() if stream.captured is not None]
         return streams[0] if streams else None
 
     def allocate(self, kind: str, size: int) -> Allocation:
@@ -258,7 +259,7 @@ class FakeCuda:
     def live(self) -> list[str]:
         """What nobody has freed."""
         kinds = [f"{a.kind} memory" for a in self.allocations if a.live]
-        return kinds + [type(thing).__name__ for thing in self.handles.values()]
+        return kinds + [type(thing).__name__ for thing in (*self.handles.values(), *self.streams.values())]
 
     def memory_at(self, address: int, size: int, kinds: tuple[str, ...]) -> np.ndarray:
         """The bytes of a live allocation."""
@@ -478,9 +479,7 @@ class FakeCuda:
         return event
 
     def _live_stream(self, handle: int) -> FakeStream:
-        stream = self.handles[handle]
-        assert isinstance(stream, FakeStream)
-        return stream
+        return self.streams[handle]
 
 
 @dataclass(eq=False)

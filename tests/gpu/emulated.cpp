@@ -64,6 +64,7 @@ const std::map<std::string, Run> kernels{
     KERNEL(jetpose_embedding_peaks_outputs),
     KERNEL(jetpose_embedding_refine_maps),
     KERNEL(jetpose_embedding_refine_outputs),
+    KERNEL(jetpose_finite),
     KERNEL(jetpose_heatmap),
     KERNEL(jetpose_offset),
     KERNEL(jetpose_paf_limbs),
