@@ -29,8 +29,7 @@ import numpy as np
 import pytest
 
 from emulated import FAULTS, emulated_launch
-from pose_runtime.gpu import libcuda
-from pose_runtime.gpu.decoders import plan_decoder
+from pose_runtime.gpu import libcuda, outputs
 from pose_runtime.gpu.driver import Gpu
 
 GUARD = 512
@@ -509,7 +508,7 @@ def installed(gpu: Gpu = H200, **attributes: Any) -> Iterator[FakeCuda]:
         patch.setattr("pose_runtime.gpu.device.find_gpu", lambda ordinal: gpu)
         patch.setattr("pose_runtime.gpu.pipeline.find_kernels", lambda sm, driver: b"a cubin")
         # No result depends on the block; emulated threads cost time, and tests of the kernels take others too.
-        patch.setattr("pose_runtime.gpu.outputs.plan_decoder", partial(plan_decoder, block=32))
+        patch.setattr("pose_runtime.gpu.outputs.plan_decoder", partial(outputs.plan_decoder, block=32))
         patch.setattr(libcuda, "load_library", cuda.library)
         libcuda._function.cache_clear()
         yield cuda

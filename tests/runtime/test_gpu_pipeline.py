@@ -371,7 +371,7 @@ def test_without_kernels_the_cpu_works(small: Bundle, caplog: pytest.LogCaptureF
 
 
 def test_a_decoder_without_kernels(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any) -> None:
+    def none(*_: Any, **__: Any) -> None:
         raise DecodeError("too many people")
 
     monkeypatch.setattr(gpu_outputs, "plan_decoder", none)
@@ -386,7 +386,7 @@ def test_a_decoder_without_kernels(small: Bundle, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite(small: Bundle, value: float, decode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if decode == "cpu":
-        monkeypatch.setattr(gpu_outputs, "plan_decoder", lambda *_: (_ for _ in ()).throw(DecodeError("none")))
+        monkeypatch.setattr(gpu_outputs, "plan_decoder", lambda *_, **__: (_ for _ in ()).throw(DecodeError("none")))
     with tiny_gpu(small) as (on_gpu, cpu, _):
         engine: Any = on_gpu.engine
         for i in range(4):
