@@ -87,7 +87,7 @@ docs: $(VENV)/dev
 # Every CUDA kernel, compiled for every board, without a GPU.
 kernels: $(VENV)/dev
 	$(pip) --requirement deploy/cuda-requirements.txt
-	$(bin)/python deploy/build_kernels.py build/kernels
+	$(bin)/python deploy/kernel_table.py build/kernels
 
 clean:
 	rm -rf $(VENV) build $(OUT)
