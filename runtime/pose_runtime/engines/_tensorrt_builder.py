@@ -1,7 +1,7 @@
 """From an ONNX file to a TensorRT plan: strongly typed, so every precision is the graph's own.
 
-Written against TensorRT's own API: where the network has types, no calibrator and one profile, polygraphy's loaders would
-replace some twenty plain lines, and hide the limits, the monitor and the timing cache behind its own.
+Written against TensorRT's own API: where the network has types, no calibrator and one profile, polygraphy's loaders
+would replace some twenty plain lines, and hide the limits, the monitor and the timing cache behind its own.
 """
 
 from __future__ import annotations
@@ -90,8 +90,14 @@ def _parse(parser: Any, graph: bytes, library: Library) -> None:
         if library.log.interrupt is not None:
             raise library.log.interrupt
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        said = "; ".join(f"{e.node_name() or 'graph'}: {' '.join(e.desc().split())}" for e in errors[:2])
+        said = "; ".join(f"{_place(e)}: {' '.join(e.desc().split())}" for e in errors[:2])
         raise EngineError(f"{library} does not take this graph: {said[:400] or 'it gives no reason'}")
+
+
+def _place(error: Any) -> str:
+    """The node that an error of the parser's is about."""
+    kind, name = error.node_operator(), error.node_name()
+    return f"{kind} {name}".strip() or "graph"
 
 
 def _set_limits(trt: Any, config: Any, options: BuildOptions) -> None:
