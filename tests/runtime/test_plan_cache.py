@@ -158,6 +158,15 @@ def test_timing_and_proof(cache: PlanCache) -> None:
     assert cache.proof(ProofKey(plan="c" * 64, bundle="b" * 64)) is None
 
 
+def test_chosen_options(cache: PlanCache) -> None:
+    other = plan_key(b"an ONNX file", MACHINE, BuildOptions(level=1))
+    assert cache.with_chosen_options(KEY) == KEY
+    cache.choose_options(other)
+    assert cache.with_chosen_options(KEY) == other
+    elsewhere = msgspec.structs.replace(KEY, machine=msgspec.structs.replace(MACHINE, gpu="Thor"))
+    assert cache.with_chosen_options(elsewhere) == elsewhere
+
+
 # A full disk, and folders that cannot be written.
 
 
@@ -308,7 +317,17 @@ from test_plan_cache import *
 cache = PlanCache({folder!r})
 chance = random.Random(5)
 plans = [bytes([i]) * 400_000 for i in range(4)]
-halves = seen = 0
+
+def write(n):
+    cache.get_or_build(KEY, lambda: (plans[n % 4], REPORT), rebuild=True)
+
+start = time.perf_counter()
+for n in range(5):
+    write(n)
+longest = min(3 * (time.perf_counter() - start) / 5 + 0.01, 0.15)  # so that kills hit all of a write, on any disk
+known = {{cache.path(KEY).name, cache.path(KEY).with_suffix(".lock").name}}
+halves = changes = 0
+last = plans[4 % 4]
 for turn in range(100):
     child = os.fork()
     if child == 0:
@@ -316,26 +335,25 @@ for turn in range(100):
             n = turn
             while True:
                 n += 1
-                cache.get_or_build(KEY, lambda: (plans[n % 4], REPORT), rebuild=True)
+                write(n)
         finally:
             os._exit(1)
-    time.sleep(chance.uniform(0, 0.02))
+    time.sleep(chance.uniform(0, longest))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), status
-    names = sorted(path.name for path in cache.folder.iterdir()) if cache.folder.exists() else []
-    known = {{cache.path(KEY).name, cache.path(KEY).with_suffix(".lock").name}}
-    rest = set(names) - known
+    rest = {{path.name for path in cache.folder.iterdir()}} - known
     assert rest <= {{"." + cache.path(KEY).name + ".tmp"}}, rest
     halves += bool(rest)
     plan = cache.find(KEY)
-    assert plan is not None if seen else True, "a plan was lost"
-    assert plan is None or plan.data in plans, "a plan is damaged"
-    seen += plan is not None
-last = cache.get_or_build(KEY, lambda: (plans[0], REPORT), rebuild=True)
+    assert plan is not None, "a plan was lost or is damaged"
+    assert plan.data in plans, "a plan is mixed"
+    changes += plan.data != last
+    last = plan.data
+write(0)
 assert cache.find(KEY).data == plans[0]
-assert not [path for path in cache.folder.iterdir() if path.name.startswith(".")]
-print(halves, seen)
+assert {{path.name for path in cache.folder.iterdir()}} == known
+print(halves, changes)
 """
 
 
@@ -345,6 +363,6 @@ def test_kill_9_at_100_moments(cache: PlanCache) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), timeout=120
     )
     assert done.returncode == 0, done.stderr
-    halves, seen = map(int, done.stdout.split())
-    assert halves > 5  # so the kills did hit writers
-    assert seen > 50
+    halves, changes = map(int, done.stdout.split())
+    assert halves > 0  # so kills did hit writers, before and after the moment that counts
+    assert changes > 0

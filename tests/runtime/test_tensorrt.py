@@ -148,6 +148,17 @@ def test_the_second_start_builds_nothing(trt: Any, tmp_path: Path, cache: PlanCa
     assert trt.stats == {"builds": 3, "loads": 4}
 
 
+def test_options_once_chosen_are_taken(trt: Any, tmp_path: Path, cache: PlanCache) -> None:
+    bundle = bundle_of(tmp_path)
+    with open_tensorrt(bundle, cache=cache, options=BuildOptions(level=5)) as engine:
+        assert engine.origin is not None
+        cache.choose_options(engine.origin.key)
+    with open_tensorrt(bundle, cache=cache) as engine:
+        assert engine.origin is not None
+        assert engine.origin.key.options == BuildOptions(level=5)
+    assert trt.stats["builds"] == 1
+
+
 @pytest.mark.parametrize("change", ["gpu", "driver", "processors", "graph", "version"])
 def test_another_board_driver_graph_or_version_builds_anew(
     change: str, tmp_path: Path, cache: PlanCache, monkeypatch: pytest.MonkeyPatch

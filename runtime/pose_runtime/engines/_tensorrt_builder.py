@@ -56,8 +56,8 @@ def build_plan(
     if has_external_data(graph):
         raise EngineError("graph: has weights in other files; keep all in one ONNX file")
     library.log.begin()
-    # Python may free these in any order at the end, but none before: the network's weights are the parser's and lie in
-    # `graph`, the configuration reads the monitor, and all are the builder's.
+    # All of these stay until the build is over: the network's weights are the parser's and lie in `graph`, and the
+    # configuration keeps only pointers to the monitor and the timing cache.
     builder = _made(library, "Builder", library.trt.Builder)
     network = builder.create_network(1 << int(library.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = library.trt.OnnxParser(network, library.log)

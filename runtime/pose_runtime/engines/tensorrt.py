@@ -71,7 +71,6 @@ class TensorRtEngine(DeviceEngine):
         except BaseException:
             self._close()
             raise
-        self.memory_bytes = int(self._engine.device_memory_size_v2)
         self._dynamic = {spec.name: spec.shape[1:] for spec in inputs if spec.shape[0] is None}
         super().__init__(NAME, inputs, outputs, largest)
 
@@ -88,6 +87,7 @@ class TensorRtEngine(DeviceEngine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._log.failure("cannot make an execution context")
+        self.memory_bytes = int(self._engine.device_memory_size_v2)
 
     def _specs(self, trt: Any) -> tuple[list[TensorSpec], list[TensorSpec], int]:
         """Inputs, outputs, and the largest batch; the context is left with the inputs' largest shapes.
@@ -164,7 +164,7 @@ def open_tensorrt(
         bundle: loaded.
         device: number of the GPU.
         graph: role of the graph to run; None for `tensorrt` where the bundle has it, else `reference`.
-        options: of the build.
+        options: of the build; None for those that `pose-build` was last given for this graph here, else the defaults.
         cache: where plans are kept; None for the default folder.
         rebuild: build even where there is a plan.
         on_progress: told of the build's steps.
@@ -175,18 +175,20 @@ def open_tensorrt(
     """
     gpu = find_gpu(device)  # first: without a working driver TensorRT may crash
     library = find_library()
-    options, cache = options or BuildOptions(), cache or PlanCache()
+    cache = cache or PlanCache()
     data = bundle.graph_bytes(graph or default_graph(bundle))
-    key = plan_key(data, machine_key(library.name, library.version, gpu), options)
+    key = plan_key(data, machine_key(library.name, library.version, gpu), options or BuildOptions())
+    if options is None:
+        key = cache.with_chosen_options(key)
 
     def build() -> tuple[bytes, BuildReport]:
-        built = build_plan(library, data, options, timing=cache.timing(key.machine), on_progress=on_progress)
+        built = build_plan(library, data, key.options, timing=cache.timing(key.machine), on_progress=on_progress)
         if built.timing:
             cache.store_timing(key.machine, built.timing)
         return built.plan, built.report
 
     def opened(plan: Plan) -> TensorRtEngine:
-        engine = TensorRtEngine(library, plan.data, dla_core=options.dla_core)
+        engine = TensorRtEngine(library, plan.data, dla_core=key.options.dla_core)
         engine.origin = Origin(cache, key, plan.report, plan.sha256, plan.is_new)
         return engine
 
