@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-import fake_driver
+from fakes import driver as fake_driver
 from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.check import check_graph

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import pytest
 
-import fake_driver
-import fake_tensorrt
 import tiny
 import tiny_onnx
+from fakes import driver as fake_driver
+from fakes import tensorrt as fake_tensorrt
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.engines import open_engine
 from pose_runtime.engines._tensorrt_builder import build_plan

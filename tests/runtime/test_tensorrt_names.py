@@ -1,6 +1,6 @@
 """Every name of TensorRT's that we use is in every version that we support, or is asked for with care.
 
-`tests/tensorrt_names.json` holds, per version, those of our names that it has; to renew it:
+`tests/fakes/tensorrt_names.json` holds, per version, those of our names that it has; to renew it:
     JETPOSE_SHARED=... python tests/runtime/test_tensorrt_names.py
 """
 
@@ -16,7 +16,7 @@ import pytest
 from pose_runtime.engines import _tensorrt_library
 from shared import shared
 
-NAMES = Path(__file__).parents[1] / "tensorrt_names.json"
+NAMES = Path(__file__).parents[1] / "fakes" / "tensorrt_names.json"
 VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106", "rtx-1.7.1")
 
 USED = {

@@ -1,6 +1,6 @@
 """A strict fake of TensorRT: what the real one would answer with a wrong result or a crash fails the test here.
 
-    trt = fake_tensorrt.install(monkeypatch, "10.3.0")
+    trt = install(monkeypatch, "10.3.0")
 
 It has just the names of `tensorrt_names.json` for its version. A plan is the ONNX file with a header; running one reads
 and writes host memory at the bound addresses, by ONNX Runtime. Nothing here keeps anything else alive: an object that
@@ -71,12 +71,15 @@ def make(version: str) -> Any:
         stats: how often what was done.
         built: configurations of the builds, as dictionaries.
         violations: objects that were freed before what depends on them.
+        push: takes a stream and a run, to do when the stream's turn comes; here at once.
+        memory_at: takes an address and a size; the device memory there.
     """
     trt = types.ModuleType("tensorrt")
     number = version.removeprefix("rtx-")
     vars(trt).update(
         __version__=number, gpu="Orin", has_gpu=True, free_mib=4096, dla_cores=0, dla_kinds=(), refuse=None,
         stats={}, built=[], violations=[], machine_version=version,
+        push=lambda stream, run: run(), memory_at=_host_memory,
     )  # fmt: skip
     for cls in (*_enums(), *_building(trt, version), *_running(trt, number)):
         setattr(trt, cls.__name__, cls)
@@ -437,7 +440,14 @@ def _running(trt: Any, number: str) -> list[type]:
             if trt.refuse is not None:
                 trt.last_logger().log(1, trt.refuse)
                 return False
-            engine._run(self)
+            addresses, shapes = dict(self._addresses), {v: self.get_tensor_shape(v) for v in engine._values}
+            own_context, own_engine = weakref.ref(self), self._engine  # a captured run may come after them
+
+            def run() -> None:
+                _alive(own_context, "the context of a run")
+                _alive(own_engine, "the engine of a run")._run(addresses, shapes)
+
+            trt.push(stream, run)
             return True
 
     class ICudaEngine(_Strict):
@@ -485,22 +495,21 @@ def _running(trt: Any, number: str) -> list[type]:
                 return None
             return IExecutionContext(self)
 
-        def _run(self, context: Any) -> None:
+        def _run(self, addresses: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> None:
             if self._session is None:
                 options = ort.SessionOptions()
                 options.add_session_config_entry("session.disable_quant_qdq", "1")
                 options.intra_op_num_threads = 1
                 self._session = ort.InferenceSession(self._model.SerializeToString(), options)
-            inputs = {}
-            for value in self._model.graph.input:
-                shape = context.get_tensor_shape(value.name)
-                inputs[value.name] = _at(context._addresses[value.name], shape, self._numpy(value)).copy()
+            memory = {name: self._memory(name, addresses[name], shape) for name, shape in shapes.items()}
+            inputs = {value.name: memory[value.name].copy() for value in self._model.graph.input}
             for value, array in zip(self._model.graph.output, self._session.run(None, inputs), strict=True):
-                _at(context._addresses[value.name], array.shape, self._numpy(value))[...] = array
+                memory[value.name][...] = array
 
-        @staticmethod
-        def _numpy(value: onnx.ValueInfoProto) -> Any:
-            return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        def _memory(self, name: str, address: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(self._values[name].type.tensor_type.elem_type)
+            raw = trt.memory_at(address, int(np.prod(shape)) * dtype.itemsize)
+            return raw.view(dtype).reshape(shape)  # type: ignore[no-any-return]
 
     class Runtime(_Strict):
         def __init__(self, logger: Any) -> None:
@@ -556,6 +565,5 @@ def _inferred(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> dic
     return {value.name: _shape(value) for value in onnx.shape_inference.infer_shapes(fixed).graph.output}
 
 
-def _at(address: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * count).from_address(address), dtype).reshape(shape)
+def _host_memory(address: int, size: int) -> np.ndarray[Any, Any]:
+    return np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
