@@ -13,7 +13,7 @@ from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SourceError
 from pose_runtime.frame import Frame
-from pose_runtime.pipeline import Pipeline, Timings
+from pose_runtime.pipeline import BasePipeline, Timings
 from pose_runtime.sources import open_source
 
 MAX_FRAMES = 16
@@ -44,7 +44,7 @@ def frames_of(bundle: Bundle, source: str | Path | None) -> list[Frame | ByteArr
     return frames
 
 
-def measure(pipelines: Sequence[Pipeline], frames: Sequence[Frame | ByteArray], runs: int) -> list[Medians]:
+def measure(pipelines: Sequence[BasePipeline], frames: Sequence[Frame | ByteArray], runs: int) -> list[Medians]:
     """Run the frames in turn, one at a time, after a warm-up: each through all pipelines before the next.
 
     So whatever else slows the machine down hits all pipelines alike, and their ratios hold.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 from numpy.typing import ArrayLike
@@ -13,7 +15,7 @@ from pose_runtime.base_pipeline import MAX_BATCH, BasePipeline, Image, Job, Timi
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.choose import Choice, open_chosen
 from pose_runtime.decode import Decoded
-from pose_runtime.engines import Engine, check_device
+from pose_runtime.engines import Engine, cuda_ordinal
 from pose_runtime.errors import EngineError
 from pose_runtime.finite import check_finite
 from pose_runtime.fit import check_fit
@@ -24,6 +26,8 @@ from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
 
 __all__ = ["BasePipeline", "Image", "Pipeline", "Timings", "open_pipeline"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Pipeline(BasePipeline):
@@ -112,27 +116,57 @@ def open_pipeline(
     *,
     threads: int | None = None,
     graph: GraphRole | None = None,
-) -> Pipeline:
+) -> BasePipeline:
     """A bundle, ready for frames.
 
     Args:
         bundle: a loaded bundle, the path of one, or the name of a network that comes with jetpose (see `bundled`).
-        device: `auto` or `cpu`; this version runs on the CPU, so `cuda:N` is refused.
-        threads: processor threads of the network; None for one per physical core.
-        graph: the bundle's graph to run. None runs `cpu_int8` where the bundle has it, the CPU has VNNI or Arm dot
-            product and a trial of a fraction of a second shows it faster, else `reference`; `Pipeline.choice` says
-            which and why.
+        device: `cpu`, `cuda:N` for a GPU (`cuda` is `cuda:0`), or `auto`: the first GPU where driver, pycuda and
+            TensorRT are there and work, else the CPU; `BasePipeline.choice` says why.
+        threads: processor threads of the network on a CPU; None for one per physical core.
+        graph: the bundle's graph to run. None runs `tensorrt` on a GPU where the bundle has it, else `reference`; on
+            a CPU `cpu_int8` where the bundle has it, the CPU has VNNI or Arm dot product and a trial of a fraction of
+            a second shows it faster, else `reference`. `BasePipeline.choice` says which and why.
 
     Raises:
         BundleError: the bundle is damaged or lacks that graph, or its manifest and its graph do not fit.
-        EngineError: the device, or no engine is installed, or it cannot load the graph.
+        EngineError: the device, or no engine is installed, it cannot load the graph, or on a GPU fails the bundle's
+            check frames.
     """
-    check_device(device)  # before the bundle's hashes are computed
+    ordinal = cuda_ordinal(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
+    if ordinal is not None:
+        from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
+
+        return open_gpu(bundle, ordinal, graph)
+    obstacle = ""
+    if device == "auto" and graph != "cpu_int8":
+        found = _try_gpu(bundle, graph)
+        if isinstance(found, BasePipeline):
+            return found
+        obstacle = f"; no GPU: {found}"
     engine, choice = open_chosen(bundle, graph, device=device, threads=threads)
     try:
-        return Pipeline(bundle.manifest, engine, choice)
+        return Pipeline(bundle.manifest, engine, replace(choice, reason=choice.reason + obstacle))
     except BaseException:
         engine.close()
         raise
+
+
+def _try_gpu(bundle: Bundle, graph: GraphRole | None) -> BasePipeline | str:
+    """A pipeline on the first GPU, or why there is none; only a GPU that is there and is not used is worth a warning."""
+    from pose_runtime.gpu.open import missing, open_gpu
+
+    try:
+        reason = missing()
+    except EngineError as error:
+        _LOG.info("no GPU: %s", error)
+        return "none that works here"
+    if reason is None:
+        try:
+            return open_gpu(bundle, 0, graph)
+        except EngineError as error:
+            reason = str(error)
+    _LOG.warning("the GPU is not used: %s", reason)
+    return reason
