@@ -90,6 +90,7 @@ def test_the_demo_of_a_network_wants_its_preset() -> None:
 @pytest.mark.parametrize(
     ("pages", "command"),
     [
+        (("build.md",), "pose-build"),
         (("run.md",), "pose-run"),
         (("export.md", "int8.md"), "pose-export"),
         (("train.md",), "pose-train"),

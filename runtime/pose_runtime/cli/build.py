@@ -54,7 +54,7 @@ def build(
     dla: Annotated[
         int | None, typer.Option(min=0, max=7, help="DLA core to run on; the rest runs on the GPU.", metavar="N")
     ] = _DEFAULT.dla_core,
-    rebuild: Annotated[bool, typer.Option(help="Build even where there is a plan.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build even where there is a plan.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:

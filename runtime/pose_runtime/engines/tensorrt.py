@@ -108,7 +108,7 @@ class TensorRtEngine(DeviceEngine):
         outputs = []
         for name in (name for name in names if name not in input_names):
             shape = tuple(self._context.get_tensor_shape(name))
-            if min(shape) < 0 or shape[0] != largest:
+            if min(shape, default=-1) < 0 or shape[0] != largest:
                 raise EngineError(f"engine {NAME}: output {name!r} is {shape}, wanted a batch of {largest}, all fixed")
             outputs.append(TensorSpec(name, (inputs[0].shape[0], *shape[1:]), self._dtype(trt, name)))
         return inputs, outputs, largest
