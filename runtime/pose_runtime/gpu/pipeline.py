@@ -38,7 +38,7 @@ from pose_runtime.poses import Poses
 
 _LOG = logging.getLogger(__name__)
 _SLOTS = 2
-_MAX_SHAPES = 8  # run shapes whose memory and graphs are kept
+_MAX_SHAPES = 16  # run shapes whose memory and graphs are kept
 
 
 @dataclass(frozen=True, slots=True)
