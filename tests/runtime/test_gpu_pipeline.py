@@ -317,15 +317,20 @@ def test_the_fake_shows_a_missing_wait(small: Bundle, method: str, monkeypatch: 
                 assert_same(on_gpu(moving(9)), cpu(moving(9)), 0)
 
 
-def test_batches_of_changing_size_bind_anew(tmp_path: Path) -> None:
-    """An engine's state is captured with it: after another batch its graphs are captured again."""
+def test_batches_of_changing_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine's state is captured with it: bound to another batch its graphs are captured again, so that is rare."""
+    monkeypatch.setattr(gpu_pipeline, "_PATIENCE", 4)
     bundle = tiny.write(tmp_path / "tiny.pose", batch=0)
-    with tiny_gpu(bundle, max_batch=3) as (on_gpu, cpu, _):
+    with tiny_gpu(bundle, max_batch=3) as (on_gpu, cpu, cuda):
         engine: Any = on_gpu.engine
-        for number, binds in ((2, 1), (2, 1), (2, 1), (3, 2), (3, 2), (2, 3), (2, 3), (2, 3), (1, 4)):
+        bound = []
+        for number in (2, 2, 1, 3, 1, 2, 1, 3, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1):
             frames = [moving(i) for i in range(number)]
             assert_same(on_gpu(frames), cpu(frames), 0)
-            assert engine.binds == binds
+            bound.append(engine._batch)
+        assert bound == [2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 1, 1]
+        assert engine.binds == 4
+        assert cuda.launched_graphs == 10
 
 
 def test_a_fixed_batch_runs_with_fewer_frames(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from pose_runtime.poses import Poses
 
 _LOG = logging.getLogger(__name__)
 _SLOTS = 2
+_PATIENCE = 16  # runs with fewer rows than the engine is bound to, before it is bound to fewer
 _MAX_SHAPES = 16  # run shapes whose memory and graphs are kept
 
 
@@ -164,6 +165,7 @@ class GpuPipeline(BasePipeline):
         self._calls: deque[_Call] = deque()
         self._shapes: dict[RunShape, _Shape] = {}
         self._bound_rows, self._binding = 0, 0
+        self._recent_rows: deque[int] = deque(maxlen=_PATIENCE)
         self._next = 0
         with device.current():
             self._resources = device.resources()
@@ -338,11 +340,16 @@ class GpuPipeline(BasePipeline):
         return shape.graphs[slot.index]
 
     def _bind(self, rows: int) -> None:
-        """An engine captures its state too, so that graphs of another batch end when it is bound anew."""
-        rows = self.manifest.input.batch or rows
-        if rows != self._bound_rows:
-            self.engine.bind(self._tensors.addresses, rows)
-            self._bound_rows, self._binding = rows, self._binding + 1
+        """An engine captures its state too, so that all graphs end when it is bound to another batch.
+
+        Batches of cameras and people come and go from run to run. So the engine stays bound to the largest of the last
+        runs, and the rows that a smaller one has not got are computed and not read.
+        """
+        self._recent_rows.append(self.manifest.input.batch or rows)
+        largest = max(self._recent_rows)
+        if self._recent_rows[-1] > self._bound_rows or largest < self._bound_rows:
+            self.engine.bind(self._tensors.addresses, largest)
+            self._bound_rows, self._binding = largest, self._binding + 1
 
     def _collect(self, slot: _Slot) -> None:
         """Wait for a slot's run and give its people to its call."""
