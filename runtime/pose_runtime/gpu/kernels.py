@@ -43,11 +43,11 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sha256: of the file, in hexadecimal digits.
     """
 
-    file: Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,99}$")]
+    file: Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,99}\Z")]
     kind: Kind
     sm: tuple[Number, Number]
     cuda: Annotated[int, msgspec.Meta(ge=1000, le=99990)]
-    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
     def __str__(self) -> str:
         """Such as `sm_87 (CUDA 12.6)`."""
