@@ -257,6 +257,7 @@ class FakeCuda:
         self.allocations: list[Allocation] = []
         self.handles: dict[int, Any] = {}
         self.launched_graphs = 0
+        self.staged: list[Callable[[], None]] = []
         self.streams: weakref.WeakValueDictionary[int, FakeStream] = weakref.WeakValueDictionary()
         self._next_handle = 0x1000
         self._local = threading.local()
@@ -333,6 +334,7 @@ class FakeCuda:
             device_attribute=types.SimpleNamespace(CONCURRENT_MANAGED_ACCESS=89),
             host_alloc_flags=types.SimpleNamespace(DEVICEMAP=2),
             mem_attach_flags=types.SimpleNamespace(GLOBAL=1),
+            Context=types.SimpleNamespace(synchronize=self._synchronize),
             Stream=self._stream,
             mem_alloc=lambda size: self.allocate("device", size),
             mem_get_info=lambda: (1 << 30, self.gpu.memory_bytes),
@@ -376,8 +378,22 @@ class FakeCuda:
         return np.asarray(self.allocate("managed", size))
 
     def _htod(self, address: int, data: bytes) -> None:
+        """Staged: it arrives when the default stream's turn comes, for which streams of ours do not wait."""
         self.need_context("cuMemcpyHtoD")
-        self.memory_at(address, len(data), ("device",))[:] = np.frombuffer(data, np.uint8)
+        self.memory_at(address, len(data), ("device",))
+
+        def run() -> None:
+            self.memory_at(address, len(data), ("device",))[:] = np.frombuffer(data, np.uint8)
+
+        self.staged.append(run)
+
+    def _synchronize(self) -> None:
+        self.need_context("cuCtxSynchronize")
+        for run in self.staged:
+            run()
+        self.staged.clear()
+        for stream in list(self.streams.values()):
+            stream.synchronize()
 
     def _htod_async(self, address: int, host: np.ndarray, stream: FakeStream) -> None:
         self.need_context("cuMemcpyHtoDAsync")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,28 @@ def test_batches_of_changing_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert bound == [2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 1, 1]
         assert engine.binds == 4
         assert cuda.launched_graphs == 10
+
+
+def test_batches_of_changing_size_under_way(tmp_path: Path) -> None:
+    """A call that binds the engine anew does not touch the one before it."""
+    bundle = tiny.write(tmp_path / "tiny.pose", batch=0)
+    calls = [[moving(10 * k + i) for i in range(number)] for k, number in enumerate((1, 1, 1, 2, 3, 1, 3, 5, 2))]
+    with tiny_gpu(bundle, max_batch=4) as (on_gpu, cpu, _):
+        on_gpu.submit(calls[0])
+        for before, call in pairwise(calls):
+            on_gpu.submit(call)
+            assert_same(on_gpu.result(), cpu(before), 0)
+        assert_same(on_gpu.result(), cpu(calls[-1]), 0)
+
+
+def test_a_failure_on_the_gpu_frees_all(small: Bundle) -> None:
+    with tiny_gpu(small) as (on_gpu, _, cuda):
+        engine: Any = on_gpu.engine
+        engine._run = lambda *_: (_ for _ in ()).throw(cuda.module().LogicError("an illegal memory access"))
+        on_gpu.submit(moving(0))
+        with pytest.raises(EngineError, match="illegal memory access"):
+            on_gpu.close()
+        assert on_gpu.device.is_closed
 
 
 def test_a_fixed_batch_runs_with_fewer_frames(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -212,13 +213,12 @@ class GpuPipeline(BasePipeline):
         if self.device.is_closed:
             return
         self._calls.clear()
-        with self.device.current():
-            try:
-                self._compute.synchronize()
-            finally:
-                self._resources.close()
-                self.engine.close()
-        self.device.close()
+        with ExitStack() as last:
+            last.callback(self.device.close)
+            last.enter_context(self.device.current())
+            last.callback(self.engine.close)
+            last.callback(self._resources.close)
+            self._compute.synchronize()  # whatever it says, the rest is freed
 
     def _all(self, frames: Sequence[Image], boxes: Sequence[ArrayLike | None]) -> list[Poses]:
         if self._calls:
@@ -348,6 +348,7 @@ class GpuPipeline(BasePipeline):
         self._recent_rows.append(self.manifest.input.batch or rows)
         largest = max(self._recent_rows)
         if self._recent_rows[-1] > self._bound_rows or largest < self._bound_rows:
+            self._compute.synchronize()  # no run may be under way in an engine that is bound, nor in a graph that ends
             self.engine.bind(self._tensors.addresses, largest)
             self._bound_rows, self._binding = largest, self._binding + 1
 
