@@ -18,6 +18,8 @@ MODULES = (
     "pose_runtime.geometry",
     "pose_runtime.oks",
     "pose_runtime.manifest",
+    "pose_runtime.gpu.pipeline",
+    "pose_runtime.gpu.batcher",
     "pose_runtime.errors",
     "pose_calibration.accuracy",
     "pose_calibration.keypoint_metrics",

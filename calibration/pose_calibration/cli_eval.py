@@ -57,7 +57,7 @@ def evaluate_bundle(
     ] = 1000,
     json: Annotated[Path | None, _option("Write all figures to this file.", "FILE")] = None,
     report: Annotated[Path | None, _option("Write a report as one HTML file.", "FILE")] = None,
-    device: Annotated[str, _option("auto or cpu.", "NAME")] = "auto",
+    device: Annotated[str, _option("auto, cpu or cuda:N.", "NAME")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,

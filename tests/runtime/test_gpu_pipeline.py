@@ -423,6 +423,15 @@ def test_a_decoder_without_kernels(small: Bundle, monkeypatch: pytest.MonkeyPatc
         assert "too many people" in str(on_gpu.path)
 
 
+def test_without_timings_there_are_poses(small: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    with tiny_gpu(small, fails={"cuEventElapsedTime"}) as (on_gpu, cpu, _):
+        for i in range(4):
+            assert_same(on_gpu(moving(i)), cpu(moving(i)), 0)
+        assert on_gpu.timings.total_s == 0
+        assert on_gpu.path.replay == "graph"
+    assert caplog.text.count("no timings") == 1
+
+
 @pytest.mark.parametrize("decode", ["gpu", "cpu"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite(small: Bundle, value: float, decode: str, monkeypatch: pytest.MonkeyPatch) -> None:

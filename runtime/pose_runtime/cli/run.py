@@ -72,7 +72,7 @@ def run(
         Path | None, typer.Option(help="Save one picture with frames from the whole run.", metavar="FILE")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show them in a window; q or Escape ends.")] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.", metavar="NAME")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.", metavar="NAME")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,

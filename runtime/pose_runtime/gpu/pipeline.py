@@ -162,6 +162,7 @@ class GpuPipeline(BasePipeline):
         self.engine, self.device = engine, device
         self.path = FramePath()
         self.upload_s = 0.0
+        self._tells_time = True
         self._clock = clock
         self._calls: deque[_Call] = deque()
         self._shapes: dict[RunShape, _Shape] = {}
@@ -364,15 +365,21 @@ class GpuPipeline(BasePipeline):
                 decoded = self._outputs.read(slot.index, row)
                 job.geometry.to_source(decoded.keypoints, self.manifest.decoder.grid)
                 run.call.found[job.item].append(decoded)
-            self._time(slot, run, perf_counter() - start)
+            if self._tells_time:
+                self._time(slot, run, perf_counter() - start)
         except PoseError as error:
             run.call.error = run.call.error or error
 
     def _time(self, slot: _Slot, run: _Run, read_s: float) -> None:
-        upload_s = slot.copied.seconds_since(slot.copying)
-        pre_s = slot.prepared.seconds_since(slot.begun)
-        network_s = slot.inferred.seconds_since(slot.prepared)
-        decode_s = slot.done.seconds_since(slot.inferred)
+        try:
+            upload_s = slot.copied.seconds_since(slot.copying)
+            pre_s = slot.prepared.seconds_since(slot.begun)
+            network_s = slot.inferred.seconds_since(slot.prepared)
+            decode_s = slot.done.seconds_since(slot.inferred)
+        except EngineError as error:  # no reason to lose poses
+            self._tells_time = False
+            self._fall_back(f"no timings: {error}")
+            return
         before = run.call.timings
         run.call.upload_s += upload_s
         run.call.timings = Timings(
