@@ -5,8 +5,9 @@ The same functions record the frames (export) and check them (any board), so bot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -88,7 +89,8 @@ def check_bundle(bundle: Bundle, *, engine: str | None = None, threads: int | No
             if role in bundle.manifest.graphs and why_skipped(role) is None:
                 opened = open_engine(name, bundle.graph_bytes(role), threads=threads)
                 with opened, Pipeline(bundle.manifest, opened) as pipeline:
-                    checks.append(_check_graph(bundle.manifest, pipeline, role, name, images))
+                    heads = partial(_heads_of, pipeline)
+                    checks.append(_check_graph(bundle.manifest, role, name, images, pipeline, heads))
     return checks
 
 
@@ -99,18 +101,43 @@ def why_skipped(role: GraphRole) -> str | None:
     return None
 
 
+def check_graph(bundle: Bundle, role: GraphRole, run: Callable[[ByteArray], Poses], engine: str) -> GraphCheck:
+    """Show the check frames to whatever runs one of the bundle's graphs; heads are not looked at.
+
+    Args:
+        bundle: loaded.
+        role: of the graph that `run` runs.
+        run: gives the poses in a frame, uint8 (H, W, 3) in B, G, R order.
+        engine: its name, for the result.
+
+    Raises:
+        BundleError: a frame cannot be read.
+    """
+    images = [read_frame(bundle, frame.file) for frame in bundle.manifest.check.frames]
+    return _check_graph(bundle.manifest, role, engine, images, run, tuple)
+
+
 def _check_graph(
-    manifest: Manifest, pipeline: Pipeline, role: GraphRole, engine: str, images: Sequence[ByteArray]
+    manifest: Manifest,
+    role: GraphRole,
+    engine: str,
+    images: Sequence[ByteArray],
+    run: Callable[[ByteArray], Poses],
+    heads_of_run: Callable[[], tuple[HeadStatistics, ...]],
 ) -> GraphCheck:
     frames = []
     for image, wanted in zip(images, manifest.check.frames, strict=True):
-        poses = pipeline(image)
+        poses = run(image)
         expected = recorded_poses(manifest, wanted)
-        heads = head_statistics(manifest, pipeline.outputs)
+        heads = heads_of_run()
         differences = {a.tensor: _difference(a, b) for a in wanted.heads for b in heads if a.tensor == b.tensor}
         frames.append(FrameCheck(wanted.file, pose_oks(expected, poses), (len(poses), len(expected)), differences))
     own = manifest.graphs[role].min_oks
     return GraphCheck(role, engine, manifest.check.min_oks if own is None else own, tuple(frames))
+
+
+def _heads_of(pipeline: Pipeline) -> tuple[HeadStatistics, ...]:
+    return head_statistics(pipeline.manifest, pipeline.outputs)
 
 
 def read_frame(bundle: Bundle, file: str) -> ByteArray:

@@ -128,9 +128,9 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         yield temporary
         for folder in [*(f for f in temporary.iterdir() if f.is_dir()), temporary]:
-            _sync_folder(folder)
+            sync_folder(folder)
         _put(temporary, path, overwrite)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}") from error
     finally:
@@ -154,7 +154,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
