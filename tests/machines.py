@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from pose_runtime.gpu.driver import Gpu
 from pose_runtime.machine.host import Host, Probe
 
-ORIN = {"name": "Orin", "sm": [8, 7], "memory_bytes": 8 << 30, "integrated": True}
-THOR = {"name": "NVIDIA Thor", "sm": [11, 0], "memory_bytes": 128 << 30, "integrated": True}
-H200 = {"name": "NVIDIA H200", "sm": [9, 0], "memory_bytes": 139 << 30, "integrated": False}
+ORIN = Gpu(name="Orin", sm=(8, 7), processors=8, driver=12060, integrated=True, memory_bytes=8 << 30)
+THOR = Gpu(name="NVIDIA Thor", sm=(11, 0), processors=20, driver=13020, integrated=True, memory_bytes=128 << 30)
+H200 = Gpu(name="NVIDIA H200", sm=(9, 0), processors=132, driver=13000, integrated=False, memory_bytes=139 << 30)
 MODULES = {"onnxruntime": "1.23.0", "cv2": "4.12.0", "av": "17.0.0"}
 
 
@@ -19,7 +22,7 @@ class FakeHost(Host):
     """A machine of files, texts of programs, and modules.
 
     modules: name -> version, or an exception's last line after `!`; one that is not there cannot be imported.
-    cuda: what the driver says, None for no libcuda, a str for the way in which asking ended.
+    cuda: the GPUs; a str for what the driver says instead, after `!` for how asking it ended.
     closed: names that this user may not open.
     """
 
@@ -29,7 +32,7 @@ class FakeHost(Host):
         files: Mapping[str, str] = {},
         programs: Mapping[str, str] = {},
         modules: Mapping[str, str] = MODULES,
-        cuda: dict[str, Any] | str | None = None,
+        cuda: Sequence[Gpu] | str = "CUDA driver: cannot load libcuda.so.1",
         closed: tuple[str, ...] = (),
         python: tuple[int, int] = (3, 12),
         gstreamer: bool = False,
@@ -47,14 +50,18 @@ class FakeHost(Host):
         return self.programs.get(" ".join(command))
 
     def python(self, code: str, timeout_s: float = 60) -> Probe:
-        if "libcuda" in code:
-            if isinstance(self.cuda, dict):
-                return Probe(self.cuda)
-            return Probe(None, self.cuda or "OSError: libcuda.so.1: cannot open shared object file")
+        if "find_gpu" in code:
+            if isinstance(self.cuda, str):
+                return _said(self.cuda, {"gpus": [], "problem": self.cuda})
+            return Probe({"gpus": msgspec.to_builtins(self.cuda), "problem": ""})
+        if "find_library" in code:
+            said = self.modules.get("tensorrt", "TensorRT is not installed")
+            is_there = said.startswith("TensorRT ") and "not" not in said
+            return _said(said, {"version": said} if is_there else {"version": "", "problem": said})
         names = re.findall(r"import (.+?)(?:;|\n|$)", code.strip())[0].split(", ")
         name = next(n for n in names if n != "json").partition(".")[0]
         said = self.modules.get(name, f"!ModuleNotFoundError: No module named '{name}'")
-        return Probe(None, said[1:]) if said.startswith("!") else Probe({"version": said, "gstreamer": self.gstreamer})
+        return _said(said, {"version": said, "gstreamer": self.gstreamer})
 
     def python_version(self) -> tuple[int, int]:
         return self._python
@@ -71,8 +78,8 @@ def meminfo(total_gib: float, free_gib: float, swap_gib: float = 0) -> str:
     return "\n".join(f"{name}: {int(gib * 2**20)} kB" for name, gib in kib.items())
 
 
-def driver(cuda: int, *devices: dict[str, Any], init: int = 0) -> dict[str, Any]:
-    return {"init": init, "cuda": cuda, "devices": list(devices)}
+def _said(text: str, facts: dict[str, Any]) -> Probe:
+    return Probe(None, text[1:]) if text.startswith("!") else Probe(facts)
 
 
 def _clocks(cpu: tuple[int, int], gpu: tuple[int, int], gpu_name: str) -> dict[str, str]:
@@ -115,8 +122,8 @@ def orin_nano(root: Path, **options: Any) -> FakeHost:
         "/var/lib/jetpose/x": "",
         **_clocks((729600, 1510400), (306000000, 918000000), "17000000.gpu"),
     }
-    modules = {**MODULES, "tensorrt": "10.3.0", "pycuda": "2026.1"}
-    given = {"python": (3, 10), "cuda": driver(12060, ORIN), "modules": modules, "gstreamer": True}
+    modules = {**MODULES, "tensorrt": "TensorRT 10.3.0", "pycuda": "2026.1"}
+    given = {"python": (3, 10), "cuda": [ORIN], "modules": modules, "gstreamer": True}
     programs = {"/usr/local/cuda/bin/nvcc --version": "Cuda compilation tools, release 12.6, V12.6.68\n"}
     return FakeHost(root, files | options.pop("files", {}), **({"programs": programs} | given | options))
 
@@ -136,8 +143,8 @@ def thor(root: Path, **options: Any) -> FakeHost:
         "/sys/class/devfreq/gpu-nvd-0/min_freq": "1",
         "/sys/class/devfreq/gpu-nvd-0/max_freq": "2",
     }
-    modules = {**MODULES, "tensorrt": "10.16.2.10", "pycuda": "2026.1"}
-    given = {"cuda": driver(13020, THOR), "modules": modules, "gstreamer": True}
+    modules = {**MODULES, "tensorrt": "TensorRT 10.16.2.10", "pycuda": "2026.1"}
+    given = {"cuda": [THOR], "modules": modules, "gstreamer": True}
     programs = {"nvcc --version": "Cuda compilation tools, release 13.2, V13.2.1\n"}
     return FakeHost(root, files | options.pop("files", {}), **({"programs": programs} | given | options))
 
@@ -162,7 +169,7 @@ def gpu_pc(root: Path, **options: Any) -> FakeHost:
         "/var/lib/jetpose/x": "",
         "/dev/nvidia0": "",
     }
-    modules = {**MODULES, "tensorrt": "11.4.0.106", "pycuda": "2026.1"}
-    given = {"cuda": driver(13000, H200), "modules": modules}
+    modules = {**MODULES, "tensorrt": "TensorRT 11.4.0.106", "pycuda": "2026.1"}
+    given = {"cuda": [H200], "modules": modules}
     programs = {"nvcc --version": "Cuda compilation tools, release 13.0, V13.0.88\n"}
     return pc(root, files=files | options.pop("files", {}), **({"programs": programs} | given | options))

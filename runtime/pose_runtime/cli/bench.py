@@ -176,8 +176,7 @@ def _machine_lines(machine: Machine, sensed: Sensed) -> list[str]:
         jetpack = f"JetPack {board.jetpack or '?'} (L4T {board.l4t})"
         lines.append(f"{board.model or 'Jetson'}, {jetpack}, power mode {board.power_mode or '?'}{clocks}")
     for gpu in machine.gpus:
-        driver = f"driver {machine.driver or '?'}, CUDA {machine.cuda or '?'}"
-        lines.append(f"{gpu.name}, SM {gpu.sm[0]}.{gpu.sm[1]}, {gpu.memory_bytes / 2**30:.1f} GiB, {driver}")
+        lines.append(f"{gpu}, {gpu.memory_bytes / 2**30:.1f} GiB, driver {machine.driver or '?'}")
     for what, values, unit in (
         ("power", sensed.watts, "W"),
         ("temperature", sensed.celsius, "°C"),

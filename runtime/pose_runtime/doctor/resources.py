@@ -7,10 +7,9 @@ import os
 from pose_runtime.doctor.finding import Finding
 from pose_runtime.doctor.patient import Patient
 from pose_runtime.machine.facts import memory_bytes
+from pose_runtime.plan_cache import SYSTEM_FOLDER
 
-CACHE = "/var/lib/jetpose"
-"""Where plans are kept if this user may write there."""
-
+_CACHE = str(SYSTEM_FOLDER)
 _GIB = 2**30
 _LEAST_MEMORY = 1 * _GIB  # free, for a full-size network in FP32
 _LEAST_TO_BUILD = 10 * _GIB  # memory and swap, for TensorRT to build a full-size network
@@ -51,7 +50,7 @@ def check_swap(patient: Patient) -> Finding:
 
 def check_disk(patient: Patient) -> Finding:
     """Room for plans and results."""
-    free = patient.host.free_bytes(CACHE)
+    free = patient.host.free_bytes(_CACHE)
     if free is None:
         return Finding(check="disk", status="warning", text="nothing tells it", remedy="df -h /var")
     text = f"{free / _GIB:.1f} GiB free in /var"
@@ -65,10 +64,10 @@ def check_cache(patient: Patient) -> Finding:
     if not patient.has_gpu:
         return Finding(check="cache", status="not applicable", text="only plans for a GPU are kept")
     host = patient.host
-    if host.may(CACHE if host.has(CACHE) else CACHE.rpartition("/")[0], os.W_OK | os.X_OK):
-        return Finding(check="cache", status="ok", text=f"{CACHE} is writable")
-    text = f"{CACHE} is not writable: plans go to ~/.cache/jetpose, where a service does not find them"
-    remedy = f'sudo install -d -o "$USER" {CACHE}'
+    if host.may(_CACHE if host.has(_CACHE) else _CACHE.rpartition("/")[0], os.W_OK | os.X_OK):
+        return Finding(check="cache", status="ok", text=f"{_CACHE} is writable")
+    text = f"{_CACHE} is not writable: plans go to ~/.cache/jetpose, where a service does not find them"
+    remedy = f'sudo install -d -o "$USER" {_CACHE}'
     return Finding(check="cache", status="warning", text=text, remedy=remedy)
 
 

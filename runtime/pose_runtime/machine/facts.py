@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from pose_runtime._native import native
 from pose_runtime.cpu_features import has_int8_dot
+from pose_runtime.gpu.driver import Gpu
 from pose_runtime.machine.board import Board, read_board
-from pose_runtime.machine.gpu import Gpu, ask_cuda, driver_version, has_nvidia_gpu
+from pose_runtime.machine.gpu import ask_cuda, driver_version, has_nvidia_gpu
 from pose_runtime.machine.host import Host
 from pose_runtime.version import version
 
@@ -66,7 +67,7 @@ def read_machine(host: Host) -> Machine:
         board=read_board(host),
         driver=driver_version(host),
         cuda=cuda.version if cuda else None,
-        gpus=cuda.devices if cuda else (),
+        gpus=cuda.gpus if cuda else (),
         libraries=libraries(),
     )
 
