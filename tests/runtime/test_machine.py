@@ -28,6 +28,7 @@ from pose_runtime.machine.sensors import Range, Reading, Sensors, sensed
         ("38.2.2", "7.0"),
         ("38.4.0", "7.1"),
         ("39.2.0", "7.2"),
+        ("39.2.1", "7.2.1"),
         ("39.9", "7"),
         ("35.6.0", "5"),
         ("32.7.1", None),
