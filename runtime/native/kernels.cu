@@ -1,12 +1,6 @@
 // CUDA entry points: one thin __global__ function per operation, each one block per map, joint or image. The
 // algorithms stand in the headers and are the very ones that the CPU build runs. All names are extern "C".
-#include "embedding.cuh"
-#include "group.cuh"
-#include "heatmap.cuh"
-#include "offset.cuh"
-#include "preprocess.cuh"
-#include "paf.cuh"
-#include "vector.cuh"
+#include "kernels.cuh"
 
 using namespace jetpose;
 
@@ -59,14 +53,9 @@ extern "C" __global__ void jetpose_paf_limbs(const float* fields, paf::Params pa
                                              float* floats, int* ints, u8* marks, paf::Connections out) {
   __shared__ BlockScratch shared;
   const BlockGroup g{&shared};
-  const i64 limb = blockIdx.x, m = params.max_peaks;
-  float* graph = floats + limb * (m * m + 3 * m);
-  float* prices = graph + m * m;
-  int* columns = ints + limb * 3 * m;
-  u8* used = marks + limb * 3 * m;
-  const paf::LimbMemory memory{
-      keys + limb * m * m, spare + limb * m * m, used, graph,
-      {prices, prices + m, prices + 2 * m, columns, columns + m, columns + 2 * m, used + 2 * m}};
+  const i64 limb = blockIdx.x;
+  const paf::LimbMemory memory =
+      paf::memory_of_limb(paf::LimbArrays{keys, spare, floats, ints, marks}, params.max_peaks, limb);
   paf::connect(g, params, sampling, fields, limbs[limb], (int)limb, peaks, memory, out);
 }
 
@@ -158,4 +147,12 @@ extern "C" __global__ void jetpose_cascade_boxes(const float* keypoints, int joi
   __shared__ BlockScratch shared;
   const i64 start = (i64)blockIdx.x * joints;
   vector::boxes(BlockGroup{&shared}, keypoints + 3 * start, joints, first, second, sigma, out + start);
+}
+
+// Any grid and block, all along x: flags (gridDim.x,), 1 where one of the block's values is not finite.
+extern "C" __global__ void jetpose_finite(const float* values, i64 count, int* flags) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const int bad = nonfinite::any(g, values, count, blockIdx.x, gridDim.x);
+  if (g.rank() == 0) flags[blockIdx.x] = bad;
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pose_runtime import decode
+    from pose_runtime.base_pipeline import BasePipeline
     from pose_runtime.bundle import Bundle, load_bundle
     from pose_runtime.choose import Choice
     from pose_runtime.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BasePipeline",
     "Bundle",
     "BundleError",
     "Choice",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "base_pipeline": ("BasePipeline",),
     "bundle": ("Bundle", "load_bundle"),
     "choose": ("Choice",),
     "errors": ("BundleError", "DecodeError", "EngineError", "FrameError", "PoseError", "SinkError", "SourceError"),

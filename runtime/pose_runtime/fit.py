@@ -5,22 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from pose_runtime.engines import Engine
+from pose_runtime.engines._device import DeviceEngine
 from pose_runtime.errors import BundleError
 from pose_runtime.manifest import Manifest
 
 
-def check_fit(manifest: Manifest, engine: Engine) -> None:
-    """Raise BundleError unless the graph has the tensors that the manifest names, in fitting shapes."""
+def check_fit(manifest: Manifest, engine: Engine | DeviceEngine) -> None:
+    """Raise BundleError unless the graph has the tensors that the manifest names, in fitting shapes.
+
+    An engine on a GPU was built for one size and some batches, of the many that the manifest may allow.
+    """
     wanted = manifest.input
     names = [spec.name for spec in engine.inputs]
     if names != [wanted.tensor]:
         raise BundleError(f"graph: got inputs {names}, the manifest wants only {wanted.tensor!r}")
     given = engine.inputs[0]
+    is_built = isinstance(engine, DeviceEngine)
     width, height = (size or 64 for size in wanted.size_wh)
-    shape = (wanted.batch or 1, 1 if wanted.colour == "gray" else 3, height, width)
+    if is_built and wanted.size_wh == (0, 0) and len(given.shape) == 4:
+        height, width = (size or 64 for size in given.shape[2:])
+    shape = (wanted.batch or (is_built and given.shape[0]) or 1, 1 if wanted.colour == "gray" else 3, height, width)
     if given.dtype not in (np.float32, np.float16) or not given.takes(shape):
         raise BundleError(f"graph: input {given.name!r} is {given}, the manifest wants floats {shape}")
-    if wanted.batch == 0 and given.shape[0] is not None:
+    if wanted.batch == 0 and given.shape[0] is not None and not is_built:
         raise BundleError(f"graph: input {given.name!r} is {given}, the manifest wants any batch size")
     outputs = {spec.name: spec for spec in engine.outputs}
     for output in manifest.outputs:

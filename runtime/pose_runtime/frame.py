@@ -63,17 +63,25 @@ class Frame:
             raise FrameError(f"frame size: got {width} x {height}, {self.format} needs even sizes")
         if len(self.planes) != planes:
             raise FrameError(f"frame planes: got {len(self.planes)}, {self.format} has {planes}")
-        for i, (plane, stride) in enumerate(zip(self.planes, self.strides, strict=True)):
-            rows = height if i == 0 else height // 2
-            row_bytes = width * pixel_bytes
+        row_bytes = width * pixel_bytes
+        for i, (plane, stride, needed) in enumerate(zip(self.planes, self.strides, self.plane_bytes, strict=True)):
             if not isinstance(plane, np.ndarray) or plane.dtype.name != "uint8":
                 raise FrameError(f"frame plane {i}: got {getattr(plane, 'dtype', type(plane))}, wanted a uint8 array")
             if not plane.flags.c_contiguous:
                 raise FrameError(f"frame plane {i}: wanted a C-contiguous array; copy it, or give its base and stride")
             if not row_bytes <= stride <= _MAX_STRIDE:
                 raise FrameError(f"frame plane {i}: got stride {stride}, wanted {row_bytes} to {_MAX_STRIDE} bytes")
-            if plane.size < (rows - 1) * stride + row_bytes:
-                raise FrameError(f"frame plane {i}: got {plane.size} bytes, wanted {(rows - 1) * stride + row_bytes}")
+            if plane.size < needed:
+                raise FrameError(f"frame plane {i}: got {plane.size} bytes, wanted {needed}")
+
+    @property
+    def plane_bytes(self) -> tuple[int, ...]:
+        """Bytes of each plane from its first pixel to its last."""
+        (width, height), (pixel_bytes, _) = self.size_wh, _LAYOUT[self.format]
+        heights = (height, height // 2)
+        return tuple(
+            (rows - 1) * stride + width * pixel_bytes for rows, stride in zip(heights, self.strides, strict=False)
+        )
 
     @classmethod
     def from_image(cls, image: ByteArray, format: PixelFormat = "bgr8", time_s: float | None = None) -> Frame:  # noqa: A002

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from pose_runtime.pipeline import Pipeline
+from pose_runtime.pipeline import BasePipeline
 from pose_runtime.poses import Poses
 from pose_runtime.sinks import Sink
 from pose_runtime.sources import Source
@@ -39,7 +39,7 @@ class Summary:
 
 
 def run(
-    pipeline: Pipeline,
+    pipeline: BasePipeline,
     source: Source,
     sinks: Sequence[Sink],
     *,

@@ -14,6 +14,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #define __global__
@@ -31,10 +34,11 @@ namespace emulate {
 
 enum Point { kSync, kShuffle, kEnd };
 constexpr unsigned kMaxThreads = 1024;
+constexpr std::size_t kStack = 128 << 10;
 
 struct Fiber {
   ucontext_t context;
-  std::vector<char> stack = std::vector<char>(128 << 10);
+  std::unique_ptr<char[]> stack;  // made when the first block needs it
   Point at;
   int side;  // of the shuffle's slots
 };
@@ -66,8 +70,9 @@ inline void run_block() {
   const unsigned threads = blockDim.x * blockDim.y;
   for (unsigned i = 0; i < threads; ++i) {
     Fiber& fiber = fibers[i];
+    if (!fiber.stack) fiber.stack.reset(new char[kStack]);
     getcontext(&fiber.context);
-    fiber.context.uc_stack = {fiber.stack.data(), 0, fiber.stack.size()};
+    fiber.context.uc_stack = {fiber.stack.get(), 0, kStack};
     fiber.context.uc_link = nullptr;
     fiber.side = 0;
     makecontext(&fiber.context, enter, 0);
@@ -80,24 +85,22 @@ inline void run_block() {
       swapcontext(&scheduler, &fibers[current].context);
     }
     for (unsigned i = 1; i < threads; ++i)
-      if (fibers[i].at != fibers[0].at) {
-        std::fprintf(stderr, "divergence: thread %u is at point %d, thread 0 at %d\n", i, fibers[i].at, fibers[0].at);
-        std::exit(1);
-      }
+      if (fibers[i].at != fibers[0].at)
+        throw std::runtime_error("divergence: thread " + std::to_string(i) + " is at point " +
+                                 std::to_string(fibers[i].at) + ", thread 0 at " + std::to_string(fibers[0].at));
   } while (fibers[0].at != kEnd);
 }
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments... arguments) {
-  if (block.x * block.y > kMaxThreads || block.x * block.y == 0 || grid.x * grid.y == 0) {
-    std::fprintf(stderr, "launch: %u x %u blocks of %u x %u threads\n", grid.x, grid.y, block.x, block.y);
-    std::exit(1);
-  }
+  const auto size = [](dim3 d) { return std::to_string(d.x) + " x " + std::to_string(d.y) + " x " + std::to_string(d.z); };
+  if (block.x * block.y > kMaxThreads || block.x * block.y == 0 || block.z != 1 || grid.x * grid.y * grid.z == 0)
+    throw std::runtime_error("launch of " + size(grid) + " blocks of " + size(block) + " threads");
   gridDim = grid;
   blockDim = block;
   body = [=] { kernel(arguments...); };
-  for (unsigned i = 0; i < grid.x * grid.y; ++i) {
-    blockIdx = dim3(i % grid.x, i / grid.x, 0);
+  for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
+    blockIdx = dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
     run_block();
   }
 }

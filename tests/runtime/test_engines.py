@@ -111,7 +111,7 @@ def test_failing_run(capfd: pytest.CaptureFixture[str]) -> None:
         ({"name": "tensorflow"}, "wanted one of onnxruntime"),
         ({"device": "cuda:0"}, "runs on the CPU"),
         ({"device": "cuda"}, "runs on the CPU"),
-        ({"device": "gpu"}, "wanted auto or cpu"),
+        ({"device": "gpu"}, "wanted auto, cpu"),
         ({"threads": 0}, "wanted 1 to 1024"),
     ],
 )

@@ -11,11 +11,11 @@ import numpy as np
 from pose_calibration.annotations import Picture
 from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
-from pose_runtime.engines import open_engine
+from pose_runtime.engines import cuda_ordinal, open_engine
 from pose_runtime.errors import PoseError, SourceError
 from pose_runtime.geometry import Crop
 from pose_runtime.manifest import GraphRole
-from pose_runtime.pipeline import Pipeline, Timings, open_pipeline
+from pose_runtime.pipeline import BasePipeline, Pipeline, Timings, open_pipeline
 from pose_runtime.poses import Poses
 from pose_runtime.sources.images import read_image
 
@@ -35,15 +35,19 @@ class Run:
     boxes: bool
 
 
-def open_graph(bundle: Bundle, role: GraphRole | None, *, device: str = "auto", threads: int | None = None) -> Pipeline:
-    """A bundle at work by the graph of that role, run by ONNX Runtime; None takes what `open_pipeline` takes.
+def open_graph(
+    bundle: Bundle, role: GraphRole | None, *, device: str = "auto", threads: int | None = None
+) -> BasePipeline:
+    """A bundle at work by the graph of that role, run by ONNX Runtime unless a GPU is asked for.
+
+    None takes what `open_pipeline` takes.
 
     Raises:
         BundleError: the bundle has no such graph, or it does not fit.
         EngineError: it cannot be run here.
     """
-    if role is None:
-        return open_pipeline(bundle, device, threads=threads)
+    if role is None or cuda_ordinal(device) is not None:
+        return open_pipeline(bundle, device, threads=threads, graph=role)
     data, as_written = bundle.graph_bytes(role), role == "tensorrt"
     engine = open_engine("onnxruntime", data, device=device, threads=threads, as_written=as_written)
     try:
@@ -64,7 +68,7 @@ def read_picture(images: Path, picture: Picture) -> ByteArray:
 
 
 def run(
-    pipeline: Pipeline,
+    pipeline: BasePipeline,
     pictures: Sequence[Picture],
     images: Path,
     *,

@@ -15,7 +15,7 @@ import typer
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.cli._common import Version, new_app, print_error, run_app
 from pose_runtime.cli._progress import StatusLines, bar, lines
-from pose_runtime.engines import check_device
+from pose_runtime.engines import cuda_ordinal
 from pose_runtime.errors import SinkError
 from pose_runtime.manifest import GraphRole
 from pose_runtime.networks import DEFAULT
@@ -93,7 +93,7 @@ def run(
     """
     if math.isnan(min_score):  # nobody's score would be below it
         raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
-    check_device(device)
+    cuda_ordinal(device)
     loaded = load_bundle(bundle)
     wanted = _Wanted(json, save, sheet, show)
     with ExitStack() as stack:

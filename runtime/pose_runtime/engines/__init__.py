@@ -9,7 +9,7 @@ from pose_runtime.engines._base import Engine, TensorSpec
 from pose_runtime.engines._external import has_external_data
 from pose_runtime.errors import EngineError
 
-__all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
+__all__ = ["ENGINES", "Engine", "TensorSpec", "check_device", "cuda_ordinal", "open_engine"]
 
 ENGINES = {"onnxruntime": "cpu"}
 """Engine name -> the extra of jetpose that installs its library."""
@@ -25,7 +25,7 @@ def open_engine(
     Args:
         name: one of `ENGINES`.
         graph: the ONNX file's bytes.
-        device: `auto` or `cpu`. `cuda:N` is refused: this version's engine runs on the CPU.
+        device: `auto` or `cpu`. `cuda:N` is refused: engines on a GPU are opened by `open_pipeline`.
         threads: processor threads of one run; None for one per physical core.
         as_written: compute pairs of QuantizeLinear and DequantizeLinear in floating point, one after the other: for a
             graph that was made for another executor, whose types the integer kernels here may not have.
@@ -53,9 +53,17 @@ def open_engine(
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that no engine of this version runs on."""
+    """Refuse a device that the engines here do not run on."""
+    ordinal = cuda_ordinal(device)
+    if ordinal is not None:
+        raise EngineError(f"device {device}: this engine runs on the CPU; use --device cpu or auto")
+
+
+def cuda_ordinal(device: str) -> int | None:
+    """The number of the GPU that is asked for, None for `auto` and `cpu`; EngineError for anything else."""
     if device in ("auto", "cpu"):
-        return
-    if re.fullmatch(r"cuda(:\d{1,3})?", device):
-        raise EngineError(f"device {device}: this version's engine runs on the CPU; use --device cpu or auto")
-    raise EngineError(f"device: got {device!r}, wanted auto or cpu")
+        return None
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", device)
+    if match is None:
+        raise EngineError(f"device: got {device!r}, wanted auto, cpu or cuda:N")
+    return int(match[1] or 0)
