@@ -3,6 +3,7 @@
     plans/DIGEST.plan    a plan, see `sealed_file.py`
     plans/DIGEST.timing  TensorRT's timings of layers on this GPU
     plans/DIGEST.proof   what the check frames gave
+    plans/DIGEST.choice  the options that pose-build was last given for a graph
     plans/DIGEST.lock    empty; held while that plan is built
 
 Nothing here is ever needed: what is missing, damaged or of another board is built again.
@@ -21,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from pose_runtime.errors import EngineError
-from pose_runtime.plan_key import Key, PlanKey, ProofKey, TimingKey, digest
+from pose_runtime.plan_key import BuildOptions, Key, PlanKey, ProofKey, TimingKey, choice_key, digest
 from pose_runtime.sealed_file import MAX_BYTES, read_sealed, write_sealed
 
 SYSTEM_FOLDER = Path("/var/lib/jetpose")
@@ -130,6 +131,17 @@ class PlanCache:
         """Keep what a plan gave, good or bad."""
         with self._lock(key):
             self._store(key, proof, b"")
+
+    def with_chosen_options(self, key: PlanKey) -> PlanKey:
+        """The key with the options that were chosen for its graph on its machine, if any were."""
+        sealed = read_sealed(self.path(choice_key(key)), choice_key(key))
+        options = None if sealed is None else _decoded(sealed.report, BuildOptions)
+        return key if options is None else msgspec.structs.replace(key, options=options)
+
+    def choose_options(self, key: PlanKey) -> None:
+        """Take a plan's options for its graph from now on, where none are given."""
+        with self._lock(choice_key(key)):
+            self._store(choice_key(key), key.options, b"")
 
     def _store(self, key: Key, report: object, payload: bytes) -> str:
         path = self.path(key)

@@ -44,6 +44,12 @@ class TimingKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     processors: int
     driver: int
 
+    def __str__(self) -> str:
+        library = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}.get(self.library, self.library)
+        cuda = f"{self.driver // 1000}.{self.driver % 1000 // 10}"
+        sm = f"SM {self.sm[0]}.{self.sm[1]}"
+        return f"{library} {self.version} on {self.gpu} ({sm}, {self.processors} multiprocessors, CUDA {cuda})"
+
 
 class PlanKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan depends on: SHA-256 of the ONNX file, library, GPU and options."""
@@ -54,6 +60,14 @@ class PlanKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     options: BuildOptions
 
 
+class ChoiceKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a choice of options is for: a graph on a machine."""
+
+    kind: Literal["choice"] = "choice"
+    onnx: str
+    machine: TimingKey
+
+
 class ProofKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a proof is of: the plan's file by its SHA-256, and the bundle whose frames it was shown."""
 
@@ -62,7 +76,7 @@ class ProofKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bundle: str
 
 
-Key = TimingKey | PlanKey | ProofKey
+Key = TimingKey | PlanKey | ChoiceKey | ProofKey
 
 
 def machine_key(library: str, version: str, gpu: Gpu) -> TimingKey:
@@ -75,6 +89,11 @@ def machine_key(library: str, version: str, gpu: Gpu) -> TimingKey:
 def plan_key(graph: bytes, machine: TimingKey, options: BuildOptions) -> PlanKey:
     """The key of an ONNX file's plan."""
     return PlanKey(onnx=hashlib.sha256(graph).hexdigest(), machine=machine, options=options)
+
+
+def choice_key(plan: PlanKey) -> ChoiceKey:
+    """The key of the options that are chosen for a plan's graph on its machine."""
+    return ChoiceKey(onnx=plan.onnx, machine=plan.machine)
 
 
 def digest(key: Key) -> str:

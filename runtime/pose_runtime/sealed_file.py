@@ -86,12 +86,16 @@ def read_sealed(path: Path, key: Any) -> Sealed | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            status = os.fstat(descriptor)
-            return _read(file, status.st_size, key) if _is_ours(status) else None
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    try:
+        status = os.fstat(descriptor)
+        if not _is_ours(status):
             return None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return _read(file, status.st_size, key)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _is_ours(status: os.stat_result) -> bool:

@@ -30,7 +30,7 @@ def check(
     loaded = load_bundle(bundle)
     checks = check_bundle(loaded, engine=engine)
     for graph in checks:
-        _print(graph)
+        print_check(graph)
     for role in loaded.manifest.graphs:
         if reason := why_skipped(role):
             print(f"{role}: skipped, {reason}")
@@ -38,12 +38,14 @@ def check(
         raise typer.Exit(1)
 
 
-def _print(graph: GraphCheck) -> None:
+def print_check(graph: GraphCheck) -> None:
+    """A line per frame, and the verdict."""
     for frame in graph.frames:
         heads = "  ".join(f"{name} {difference:.1e}" for name, difference in frame.heads.items())
+        heads = f"  heads {heads}" if heads else ""
         verdict = "" if frame.oks >= graph.min_oks else "  BELOW"
         found, wanted = frame.people
-        print(f"{graph.role} {frame.file}  OKS {frame.oks:.4f}{verdict}  people {found} of {wanted}  heads {heads}")
+        print(f"{graph.role} {frame.file}  OKS {frame.oks:.4f}{verdict}  people {found} of {wanted}{heads}")
     verdict = "passed" if graph.passed else "FAILED"
     print(f"{graph.role} on {graph.engine}: {verdict}, worst OKS {graph.worst_oks:.4f}, bound {graph.min_oks}")
 

@@ -1,7 +1,7 @@
 """From an ONNX file to a TensorRT plan: strongly typed, so every precision is the graph's own.
 
-Written against TensorRT's own API: where the network has types, no calibrator and one profile, polygraphy's loaders would
-replace some twenty plain lines, and hide the limits, the monitor and the timing cache behind its own.
+Written against TensorRT's own API: where the network has types, no calibrator and one profile, polygraphy's loaders
+would replace some twenty plain lines, and hide the limits, the monitor and the timing cache behind its own.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def build_plan(
     if has_external_data(graph):
         raise EngineError("graph: has weights in other files; keep all in one ONNX file")
     library.log.begin()
-    # Python may free these in any order at the end, but none before: the network's weights are the parser's and lie in
-    # `graph`, the configuration reads the monitor, and all are the builder's.
+    # All of these stay until the build is over: the network's weights are the parser's and lie in `graph`, and the
+    # configuration keeps only pointers to the monitor and the timing cache.
     builder = _made(library, "Builder", library.trt.Builder)
     network = builder.create_network(1 << int(library.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = library.trt.OnnxParser(network, library.log)
@@ -90,8 +90,14 @@ def _parse(parser: Any, graph: bytes, library: Library) -> None:
         if library.log.interrupt is not None:
             raise library.log.interrupt
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        said = "; ".join(f"{e.node_name() or 'graph'}: {' '.join(e.desc().split())}" for e in errors[:2])
+        said = "; ".join(f"{_place(e)}: {' '.join(e.desc().split())}" for e in errors[:2])
         raise EngineError(f"{library} does not take this graph: {said[:400] or 'it gives no reason'}")
+
+
+def _place(error: Any) -> str:
+    """The node that an error of the parser's is about."""
+    kind, name = error.node_operator(), error.node_name()
+    return f"{kind} {name}".strip() or "graph"
 
 
 def _set_limits(trt: Any, config: Any, options: BuildOptions) -> None:

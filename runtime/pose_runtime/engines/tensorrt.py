@@ -58,12 +58,25 @@ class TensorRtEngine(DeviceEngine):
     """
 
     def __init__(self, library: Library, plan: bytes, *, dla_core: int | None = None) -> None:
-        trt = library.trt
         self.origin: Origin | None = None
         self._log = library.log
         self._log.begin()
+        # A context may not outlive its engine, nor that its runtime; Python drops attributes in this order.
+        self._context: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
         try:
-            self._runtime = trt.Runtime(library.log)
+            self._load(library.trt, plan, dla_core)
+            inputs, outputs, largest = self._specs(library.trt)
+        except BaseException:
+            self._close()
+            raise
+        self._dynamic = {spec.name: spec.shape[1:] for spec in inputs if spec.shape[0] is None}
+        super().__init__(NAME, inputs, outputs, largest)
+
+    def _load(self, trt: Any, plan: bytes, dla_core: int | None) -> None:
+        try:
+            self._runtime = trt.Runtime(self._log)
             if dla_core is not None:
                 self._runtime.DLA_core = dla_core
             self._engine = self._runtime.deserialize_cuda_engine(plan)
@@ -75,9 +88,39 @@ class TensorRtEngine(DeviceEngine):
         if self._context is None:
             raise self._log.failure("cannot make an execution context")
         self.memory_bytes = int(self._engine.device_memory_size_v2)
-        inputs, outputs, largest = _specs(trt, self._engine, self._context)
-        self._dynamic = {spec.name: spec.shape[1:] for spec in inputs if spec.shape[0] is None}
-        super().__init__(NAME, inputs, outputs, largest)
+
+    def _specs(self, trt: Any) -> tuple[list[TensorSpec], list[TensorSpec], int]:
+        """Inputs, outputs, and the largest batch; the context is left with the inputs' largest shapes.
+
+        No local variable holds a TensorRT object here: an error's traceback would keep it past `_close`.
+        """
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        input_names = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        inputs, largest = [], 1
+        for name in input_names:
+            shape = tuple(self._engine.get_tensor_shape(name))
+            low = high = shape
+            if min(shape) < 0:
+                low, _, high = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))
+                self._context.set_input_shape(name, high)
+            if low[1:] != high[1:]:
+                raise EngineError(f"engine {NAME}: input {name!r} takes {low[1:]} to {high[1:]}, wanted one size")
+            largest = int(high[0])
+            inputs.append(TensorSpec(name, (None if low != high else largest, *high[1:]), self._dtype(trt, name)))
+        outputs = []
+        for name in (name for name in names if name not in input_names):
+            shape = tuple(self._context.get_tensor_shape(name))
+            if min(shape) < 0 or shape[0] != largest:
+                raise EngineError(f"engine {NAME}: output {name!r} is {shape}, wanted a batch of {largest}, all fixed")
+            outputs.append(TensorSpec(name, (inputs[0].shape[0], *shape[1:]), self._dtype(trt, name)))
+        return inputs, outputs, largest
+
+    def _dtype(self, trt: Any, name: str) -> np.dtype[Any]:
+        dtypes = {trt.DataType.FLOAT: np.float32, trt.DataType.HALF: np.float16}
+        kind = self._engine.get_tensor_dtype(name)
+        if kind not in dtypes:
+            raise EngineError(f"engine {NAME}: tensor {name!r} is {kind}, wanted floats of 32 or 16 bits")
+        return np.dtype(dtypes[kind])
 
     def _refused(self, what: str) -> BaseException:
         error: BaseException = self._log.failure(what, _REBUILD)
@@ -98,9 +141,9 @@ class TensorRtEngine(DeviceEngine):
             raise self._log.failure("a run could not be queued")
 
     def _close(self) -> None:
-        del self._context  # a context may not outlive its engine, nor that its runtime
-        del self._engine
-        del self._runtime
+        self._context = None
+        self._engine = None
+        self._runtime = None
 
 
 def open_tensorrt(
@@ -121,7 +164,7 @@ def open_tensorrt(
         bundle: loaded.
         device: number of the GPU.
         graph: role of the graph to run; None for `tensorrt` where the bundle has it, else `reference`.
-        options: of the build.
+        options: of the build; None for those that `pose-build` was last given for this graph here, else the defaults.
         cache: where plans are kept; None for the default folder.
         rebuild: build even where there is a plan.
         on_progress: told of the build's steps.
@@ -132,18 +175,20 @@ def open_tensorrt(
     """
     gpu = find_gpu(device)  # first: without a working driver TensorRT may crash
     library = find_library()
-    options, cache = options or BuildOptions(), cache or PlanCache()
+    cache = cache or PlanCache()
     data = bundle.graph_bytes(graph or default_graph(bundle))
-    key = plan_key(data, machine_key(library.name, library.version, gpu), options)
+    key = plan_key(data, machine_key(library.name, library.version, gpu), options or BuildOptions())
+    if options is None:
+        key = cache.with_chosen_options(key)
 
     def build() -> tuple[bytes, BuildReport]:
-        built = build_plan(library, data, options, timing=cache.timing(key.machine), on_progress=on_progress)
+        built = build_plan(library, data, key.options, timing=cache.timing(key.machine), on_progress=on_progress)
         if built.timing:
             cache.store_timing(key.machine, built.timing)
         return built.plan, built.report
 
     def opened(plan: Plan) -> TensorRtEngine:
-        engine = TensorRtEngine(library, plan.data, dla_core=options.dla_core)
+        engine = TensorRtEngine(library, plan.data, dla_core=key.options.dla_core)
         engine.origin = Origin(cache, key, plan.report, plan.sha256, plan.is_new)
         return engine
 
@@ -160,35 +205,3 @@ def open_tensorrt(
 def default_graph(bundle: Bundle) -> GraphRole:
     """The graph that is made for TensorRT, else the FP32 one."""
     return "tensorrt" if "tensorrt" in bundle.manifest.graphs else "reference"
-
-
-def _specs(trt: Any, engine: Any, context: Any) -> tuple[list[TensorSpec], list[TensorSpec], int]:
-    """Inputs, outputs, and the largest batch; the context is left with the inputs' largest shapes."""
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    input_names = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-    inputs, largest = [], 1
-    for name in input_names:
-        shape = tuple(engine.get_tensor_shape(name))
-        low = high = shape
-        if min(shape) < 0:
-            low, _, high = (tuple(dims) for dims in engine.get_tensor_profile_shape(name, 0))
-            context.set_input_shape(name, high)
-        if low[1:] != high[1:]:
-            raise EngineError(f"engine {NAME}: input {name!r} takes {low[1:]} to {high[1:]}, wanted one size")
-        largest = int(high[0])
-        inputs.append(TensorSpec(name, (None if low != high else largest, *high[1:]), _dtype(trt, engine, name)))
-    outputs = []
-    for name in (name for name in names if name not in input_names):
-        shape = tuple(context.get_tensor_shape(name))
-        if min(shape) < 0 or shape[0] != largest:
-            raise EngineError(f"engine {NAME}: output {name!r} is {shape}, wanted fixed sizes and a batch of {largest}")
-        outputs.append(TensorSpec(name, (inputs[0].shape[0], *shape[1:]), _dtype(trt, engine, name)))
-    return inputs, outputs, largest
-
-
-def _dtype(trt: Any, engine: Any, name: str) -> np.dtype[Any]:
-    dtypes = {trt.DataType.FLOAT: np.float32, trt.DataType.HALF: np.float16}
-    kind = engine.get_tensor_dtype(name)
-    if kind not in dtypes:
-        raise EngineError(f"engine {NAME}: tensor {name!r} is {kind}, wanted floats of 32 or 16 bits")
-    return np.dtype(dtypes[kind])
