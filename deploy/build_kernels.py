@@ -1,11 +1,11 @@
 """Compile the CUDA kernels ahead of time: a cubin per compiler and architecture, PTX for all others, and an index.
 
-    python deploy/build_kernels.py OUT [--system] [--nvcc 87 90 110] [--nvrtc 87]
-    python deploy/build_kernels.py --which-nvcc [--system]
+    python deploy/build_kernels.py OUT [--from any|wheels|machine] [--nvcc 87 90 110] [--nvrtc 87]
+    python deploy/build_kernels.py --which-nvcc [--from any|wheels|machine]
 
-Compilers come from the wheels of deploy/cuda-requirements.txt where they are installed; nvcc otherwise, and always with
---system, from PATH, $CUDA_HOME/bin or /usr/local/cuda/bin. No GPU is needed. `pose_runtime/gpu/kernels.py` reads the
-index. Prints a line per image; exits 1 with the compiler's message if one does not compile.
+NVRTC comes from the wheels of deploy/cuda-requirements.txt; nvcc from them, or from this machine: PATH, $CUDA_HOME/bin
+or /usr/local/cuda/bin. No GPU is needed. `pose_runtime/gpu/kernels.py` reads the index. Prints a line per image; exits
+1 with the compiler's message if one does not compile.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 NATIVE = Path(__file__).resolve().parents[1] / "runtime" / "native"
 SOURCE = NATIVE / "kernels.cu"
 FLAGS = ["-std=c++17", "--fmad=false"]  # no contraction, as in the CPU build: the same bits
 OLDEST_CUDA = 12000
+WHEELS = "pip install -r deploy/cuda-requirements.txt (and build the package with --no-build-isolation)"
 PTX_SM = 75  # the oldest that CUDA 13 and TensorRT 10 know; the driver makes any newer GPU's code from it
+
+
+Place = Literal["any", "wheels", "machine"]
+"""Where nvcc is looked for; any: in the wheels first."""
 
 
 class BuildError(Exception):
@@ -119,7 +124,7 @@ class Nvrtc:
     def __init__(self) -> None:
         found = _in_wheels("cuda_nvrtc/lib/libnvrtc.so.*")
         if not found:
-            raise BuildError("no NVRTC found; pip install -r deploy/cuda-requirements.txt")
+            raise BuildError(f"no NVRTC found; {WHEELS}")
         self._library = ctypes.CDLL(str(found[0]))
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -176,24 +181,26 @@ def _in_wheels(pattern: str) -> list[Path]:
     return [path for folder in sys.path for path in sorted(Path(folder, "nvidia").glob(pattern))]
 
 
-def find_nvcc(*, system: bool = False) -> Path:
-    """The nvcc of the wheels (unless `system`), of PATH, of $CUDA_HOME or of /usr/local/cuda, in this order."""
+def find_nvcc(place: Place = "any") -> Path:
+    """The nvcc of the wheels, of PATH, of $CUDA_HOME or of /usr/local/cuda, in this order."""
     on_path = shutil.which("nvcc")
     installed = Path(os.environ.get("CUDA_HOME") or "/usr/local/cuda", "bin", "nvcc")
-    wheels = [] if system else _in_wheels("cu*/bin/nvcc")
-    for candidate in [*wheels, *([Path(on_path)] if on_path else []), installed]:
+    wheels = [] if place == "machine" else _in_wheels("cu*/bin/nvcc")
+    machine = [] if place == "wheels" else [*([Path(on_path)] if on_path else []), installed]
+    for candidate in [*wheels, *machine]:
         if candidate.exists():
             return candidate
-    remedy = "install CUDA" if system else "pip install -r deploy/cuda-requirements.txt"
-    raise BuildError(f"no nvcc on PATH nor at {installed}; {remedy}")
+    if place == "machine":
+        raise BuildError(f"no nvcc on PATH nor at {installed}; install CUDA")
+    raise BuildError(f"no nvcc found; {WHEELS}")
 
 
-def build(nvcc: Sequence[int], nvrtc: Sequence[int], *, system: bool = False) -> list[Image]:
+def build(nvcc: Sequence[int], nvrtc: Sequence[int], place: Place = "any") -> list[Image]:
     """Compile for these architectures; PTX comes from the older compiler, for an older driver takes it.
 
     Args:
         nvcc, nvrtc: architectures, such as 87, for each of the compilers; none leaves the compiler out.
-        system: nvcc is this machine's own, and architectures that it does not know are left out.
+        place: where nvcc is looked for; architectures that this machine's own does not know are left out.
 
     Raises:
         BuildError: a compiler is missing, too old or fails, or an image lacks a kernel.
@@ -202,8 +209,8 @@ def build(nvcc: Sequence[int], nvrtc: Sequence[int], *, system: bool = False) ->
     if nvrtc:
         chosen.append((Nvrtc(), nvrtc))
     if nvcc:
-        found = Nvcc(find_nvcc(system=system))
-        chosen.append((found, [sm for sm in nvcc if not system or found.knows(sm)]))
+        found = Nvcc(find_nvcc(place))
+        chosen.append((found, [sm for sm in nvcc if place != "machine" or found.knows(sm)]))
     oldest = min((compiler for compiler, _ in chosen), key=lambda compiler: compiler.cuda)
     jobs = [partial(_image, "cubin", compiler, sm) for compiler, sms in chosen for sm in sms]
     jobs.append(partial(_image, "ptx", oldest, PTX_SM))
@@ -254,7 +261,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compile the CUDA kernels ahead of time.")
     parser.add_argument("out", type=Path, nargs="?", help="folder for the images and index.json")
     parser.add_argument("--which-nvcc", action="store_true", help="print the nvcc that is used, and end")
-    parser.add_argument("--system", action="store_true", help="nvcc of this machine, for what it knows of --nvcc")
+    parser.add_argument("--from", choices=["any", "wheels", "machine"], default="any", dest="place", help="whose nvcc")
     parser.add_argument("--nvcc", type=int, nargs="*", default=[87, 90, 110], metavar="SM")
     parser.add_argument("--nvrtc", type=int, nargs="*", default=[87], metavar="SM")
     options = parser.parse_args()
@@ -264,9 +271,9 @@ def main() -> int:
         parser.error("--nvcc and --nvrtc are both empty")
     try:
         if options.which_nvcc:
-            print(Nvcc(find_nvcc(system=options.system)).program)
+            print(Nvcc(find_nvcc(options.place)).program)
             return 0
-        images = build(options.nvcc, options.nvrtc, system=options.system)
+        images = build(options.nvcc, options.nvrtc, options.place)
         write(images, options.out)
     except BuildError as error:
         print(f"build_kernels: {error}", file=sys.stderr)

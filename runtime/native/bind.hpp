@@ -31,7 +31,7 @@ class Scratch {
     auto& arrays = kept();
     if (taken_ == arrays.size()) arrays.emplace_back();
     std::vector<u8>& array = arrays[taken_++];
-    if (array.size() < count * sizeof(T)) array.resize(count * sizeof(T));
+    if (array.size() < count * sizeof(T) + 1) array.resize(count * sizeof(T) + 1);  // an address for nothing too
     return reinterpret_cast<T*>(array.data());
   }
 

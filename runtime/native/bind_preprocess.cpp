@@ -79,18 +79,59 @@ void bind_run(const preprocess::Params& p, Plane first, Plane second, std::array
   run([&](const auto& g) { preprocess::run(g, p, image, memory, to); });
 }
 
+preprocess::Image device_image(std::array<std::uintptr_t, 2> planes, std::array<i64, 2> strides, int format,
+                               std::array<int, 2> size_wh) {
+  require(planes[0] != 0 && (planes[1] != 0 || format != preprocess::kNv12), "preprocess: address of a plane");
+  return as_image({reinterpret_cast<const u8*>(planes[0]), reinterpret_cast<const u8*>(planes[1])}, strides, format,
+                  size_wh);
+}
+
+void check_out(std::uintptr_t out, bool half) {
+  require(out != 0 && out % (half ? 2 : 4) == 0, "preprocess: address of out");
+}
+
 // 32 threads along a row write 128 bytes; 8 rows of them read a part of the frame that fits the cache.
+constexpr Size3 kBlock{32, 8, 1};
+Size3 grid_for(int width, int height, int crops) {
+  return {(width + kBlock[0] - 1) / kBlock[0], (height + kBlock[1] - 1) / kBlock[1], (unsigned)crops};
+}
+
 nb::tuple plan(const preprocess::Params& p, std::array<std::uintptr_t, 2> planes, std::array<i64, 2> strides,
                int format, std::array<int, 2> size_wh, std::uintptr_t out, bool half) {
-  const auto* first = reinterpret_cast<const u8*>(planes[0]);
-  const auto* second = reinterpret_cast<const u8*>(planes[1]);
-  const preprocess::Image image = as_image({first, second}, strides, format, size_wh);
-  require(planes[0] != 0 && (planes[1] != 0 || format != preprocess::kNv12), "preprocess: address of a plane");
-  require(out != 0 && out % (half ? 2 : 4) == 0, "preprocess: address of out");
-  const Size3 block{32, 8, 1}, grid{(p.width + block[0] - 1) / block[0], (p.height + block[1] - 1) / block[1], 1};
-  return as_tuple(half ? JP_LAUNCH(jetpose_preprocess_half, grid, block, image, p,
+  const preprocess::Image image = device_image(planes, strides, format, size_wh);
+  check_out(out, half);
+  const Size3 grid = grid_for(p.width, p.height, 1);
+  return as_tuple(half ? JP_LAUNCH(jetpose_preprocess_half, grid, kBlock, image, p,
                                    reinterpret_cast<unsigned short*>(out))
-                       : JP_LAUNCH(jetpose_preprocess, grid, block, image, p, reinterpret_cast<float*>(out)));
+                       : JP_LAUNCH(jetpose_preprocess, grid, kBlock, image, p, reinterpret_cast<float*>(out)));
+}
+
+// Of each crop its parameters, and of the rest up to `room` a size of 0: what lies at `crops` of plan_crops.
+nb::bytes crops_bytes(const std::vector<preprocess::Params>& crops, int room) {
+  require((i64)crops.size() <= room, "preprocess: more crops than there is room for");
+  for (const auto& crop : crops)
+    require(crop.width == crops[0].width && crop.height == crops[0].height && crop.colour == crops[0].colour,
+            "preprocess: crops of one size and colour");
+  std::vector<preprocess::Params> all(crops);
+  all.resize(room, preprocess::Params{});
+  return nb::bytes(all.data(), all.size() * sizeof(preprocess::Params));
+}
+
+// crops: address of `room` parameters; each output (C, height, width) of size out_wh follows the one before.
+nb::tuple plan_crops(std::array<std::uintptr_t, 2> planes, std::array<i64, 2> strides, int format,
+                     std::array<int, 2> size_wh, std::array<int, 2> out_wh, int room, std::uintptr_t crops,
+                     std::uintptr_t out, bool half) {
+  const preprocess::Image image = device_image(planes, strides, format, size_wh);
+  check_out(out, half);
+  require(crops != 0 && crops % alignof(preprocess::Params) == 0, "preprocess: address of the crops");
+  require(room > 0 && room <= 65535, "preprocess: wanted 1 to 65535 crops");
+  require(out_wh[0] > 0 && out_wh[1] > 0 && out_wh[0] <= 65536 && out_wh[1] <= 65536, "preprocess: output size");
+  const auto* params = reinterpret_cast<const preprocess::Params*>(crops);
+  const Size3 grid = grid_for(out_wh[0], out_wh[1], room);
+  return as_tuple(half ? JP_LAUNCH(jetpose_preprocess_crops_half, grid, kBlock, image, params,
+                                   reinterpret_cast<unsigned short*>(out))
+                       : JP_LAUNCH(jetpose_preprocess_crops, grid, kBlock, image, params,
+                                   reinterpret_cast<float*>(out)));
 }
 
 }  // namespace
@@ -101,6 +142,8 @@ void bind_preprocess(nb::module_& m) {
   m.def("preprocess", &bind_run<float>);
   m.def("preprocess_half", &bind_run<unsigned short>);  // out: the bits of float16
   m.def("plan_preprocess", &plan);
+  m.def("preprocess_crops", &crops_bytes);
+  m.def("plan_preprocess_crops", &plan_crops);
 }
 
 }  // namespace jetpose

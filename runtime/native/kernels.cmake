@@ -26,22 +26,22 @@ endfunction()
 if(JETPOSE_KERNELS STREQUAL "off")
   left_out("JETPOSE_KERNELS is off")
 elseif(JETPOSE_KERNELS STREQUAL "auto")
-  execute_process(COMMAND "${Python_EXECUTABLE}" ${builder} --which-nvcc --system
+  execute_process(COMMAND "${Python_EXECUTABLE}" ${builder} --which-nvcc --from machine
                   OUTPUT_VARIABLE nvcc ERROR_VARIABLE why RESULT_VARIABLE failed
                   OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_STRIP_TRAILING_WHITESPACE)
   if(failed)
     left_out("${why}")
   else()
-    install_kernels(--system --nvcc 87 90 110 --nvrtc)
+    install_kernels(--from machine --nvcc 87 90 110 --nvrtc)
   endif()
 elseif(JETPOSE_KERNELS STREQUAL "release")
-  execute_process(COMMAND "${Python_EXECUTABLE}" ${builder} --which-nvcc
-                  OUTPUT_VARIABLE nvcc RESULT_VARIABLE failed OUTPUT_STRIP_TRAILING_WHITESPACE)
+  execute_process(COMMAND "${Python_EXECUTABLE}" ${builder} --which-nvcc --from wheels
+                  OUTPUT_VARIABLE nvcc ERROR_VARIABLE why RESULT_VARIABLE failed OUTPUT_STRIP_TRAILING_WHITESPACE)
   if(failed)
-    message(FATAL_ERROR "JETPOSE_KERNELS=release: no compiler")
+    message(FATAL_ERROR "JETPOSE_KERNELS=release: ${why}")
   endif()
   # sm_87 by CUDA 12.6: it loads on JetPack 6 and on JetPack 7.
-  install_kernels(--nvcc 90 110 --nvrtc 87)
+  install_kernels(--from wheels --nvcc 90 110 --nvrtc 87)
 else()
   message(FATAL_ERROR "JETPOSE_KERNELS: got ${JETPOSE_KERNELS}, wanted auto, release or off")
 endif()

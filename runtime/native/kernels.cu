@@ -33,6 +33,26 @@ extern "C" __global__ void jetpose_preprocess_half(preprocess::Image image, prep
   if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
 }
 
+// Several crops of one image, as of many people: grid.z crops, otherwise as jetpose_preprocess.
+//   crops (grid.z,), each with the same size and colour, or with width 0: nothing is written
+//   out (grid.z, 3 or 1, H, W)
+template <class Out>
+__device__ void preprocess_crop(const preprocess::Image& image, const preprocess::Params* crops, Out* out) {
+  const preprocess::Params params = crops[blockIdx.z];
+  const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= params.width || y >= params.height) return;
+  const i64 size = (i64)preprocess::output_channels(params) * params.height * params.width;
+  preprocess::pixel(params, image, x, y, out + blockIdx.z * size);
+}
+extern "C" __global__ void jetpose_preprocess_crops(preprocess::Image image, const preprocess::Params* crops,
+                                                    float* out) {
+  preprocess_crop(image, crops, out);
+}
+extern "C" __global__ void jetpose_preprocess_crops_half(preprocess::Image image, const preprocess::Params* crops,
+                                                         unsigned short* out) {
+  preprocess_crop(image, crops, out);
+}
+
 // One block per part: grid.x = K.
 //   heat (>= K, h, w); tiles: paf::tile_memory values, keys and spare: paf::key_memory values per block
 extern "C" __global__ void jetpose_paf_peaks(const float* heat, paf::Params params, paf::Sampling sampling,

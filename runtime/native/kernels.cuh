@@ -20,6 +20,10 @@ __global__ void jetpose_heatmap(const float* maps, jetpose::heatmap::Params para
 __global__ void jetpose_preprocess(jetpose::preprocess::Image image, jetpose::preprocess::Params params, float* out);
 __global__ void jetpose_preprocess_half(jetpose::preprocess::Image image, jetpose::preprocess::Params params,
                                         unsigned short* out);
+__global__ void jetpose_preprocess_crops(jetpose::preprocess::Image image, const jetpose::preprocess::Params* crops,
+                                         float* out);
+__global__ void jetpose_preprocess_crops_half(jetpose::preprocess::Image image,
+                                              const jetpose::preprocess::Params* crops, unsigned short* out);
 
 __global__ void jetpose_paf_peaks(const float* heat, jetpose::paf::Params params, jetpose::paf::Sampling sampling,
                                   float* tiles, jetpose::u64* keys, jetpose::u64* spare, jetpose::paf::Peaks out);

@@ -40,12 +40,15 @@ std::size_t read(const char* from, std::tuple<Parameters...>& values) {
   return reader.bytes();
 }
 
-using Run = Result (*)(dim3, dim3, const char*, std::size_t);
+struct Kernel {
+  Result (*run)(dim3 grid, dim3 block, const char* arguments, std::size_t bytes);
+  std::vector<std::size_t> (*ends)();  // of the parameters
+};
 
 template <auto kernel>
-struct Kernel;
+struct Entry;
 template <class... Parameters, void (*kernel)(Parameters...)>
-struct Kernel<kernel> {
+struct Entry<kernel> {
   static Result run(dim3 grid, dim3 block, const char* arguments, std::size_t bytes) {
     std::tuple<Parameters...> values;
     if (read(nullptr, values) != bytes) return kWrongBytes;
@@ -53,10 +56,17 @@ struct Kernel<kernel> {
     std::apply([&](const Parameters&... value) { emulate::launch(kernel, grid, block, value...); }, values);
     return kDone;
   }
+  static std::vector<std::size_t> ends() {
+    Reader reader(nullptr);
+    std::vector<std::size_t> out;
+    std::tuple<Parameters...> values;
+    std::apply([&](auto&... value) { ((reader.read(value), out.push_back(reader.bytes())), ...); }, values);
+    return out;
+  }
 };
 
-#define KERNEL(name) {#name, &Kernel<&name>::run}
-const std::map<std::string, Run> kernels{
+#define KERNEL(name) {#name, {&Entry<&name>::run, &Entry<&name>::ends}}
+const std::map<std::string, Kernel> kernels{
     KERNEL(jetpose_cascade_boxes),
     KERNEL(jetpose_embedding_group_maps),
     KERNEL(jetpose_embedding_group_outputs),
@@ -71,6 +81,8 @@ const std::map<std::string, Run> kernels{
     KERNEL(jetpose_paf_peaks),
     KERNEL(jetpose_paf_people),
     KERNEL(jetpose_preprocess),
+    KERNEL(jetpose_preprocess_crops),
+    KERNEL(jetpose_preprocess_crops_half),
     KERNEL(jetpose_preprocess_half),
     KERNEL(jetpose_vector),
 };
@@ -86,10 +98,20 @@ extern "C" int jetpose_emulated_launch(const char* kernel, const int* grid, cons
   if (found == kernels.end()) return kUnknownKernel;
   const std::lock_guard<std::mutex> lock(one_at_a_time);
   try {
-    return found->second(dim3(grid[0], grid[1], grid[2]), dim3(block[0], block[1], block[2]),
-                         static_cast<const char*>(arguments), bytes);
+    return found->second.run(dim3(grid[0], grid[1], grid[2]), dim3(block[0], block[1], block[2]),
+                             static_cast<const char*>(arguments), bytes);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", kernel, error.what());
     return kFailed;
   }
+}
+
+// Where each parameter of a kernel ends in the argument block, as this compiler lays it out: how many there are, 0 for
+// an unknown kernel; the first `room` are written.
+extern "C" int jetpose_emulated_layout(const char* kernel, int* ends, int room) {
+  const auto found = kernels.find(kernel);
+  if (found == kernels.end()) return 0;
+  const std::vector<std::size_t> all = found->second.ends();
+  for (int i = 0; i < room && i < (int)all.size(); ++i) ends[i] = (int)all[i];
+  return (int)all.size();
 }

@@ -53,22 +53,24 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nvcc_is_of_the_wheels_then_path_then_cuda(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BuildError, match=r"no nvcc on PATH nor at .*/cuda/bin/nvcc; install CUDA"):
-        build_kernels.find_nvcc(system=True)
+        build_kernels.find_nvcc("machine")
     with pytest.raises(BuildError, match=r"pip install -r deploy/cuda-requirements\.txt"):
         build_kernels.find_nvcc()
     installed = make_nvcc(machine / "cuda" / "bin")
-    assert build_kernels.find_nvcc() == build_kernels.find_nvcc(system=True) == installed
+    with pytest.raises(BuildError, match="no nvcc found; pip install"):
+        build_kernels.find_nvcc("wheels")
+    assert build_kernels.find_nvcc() == build_kernels.find_nvcc("machine") == installed
     on_path = make_nvcc(machine / "bin")
     monkeypatch.setenv("PATH", f"{machine}/bin:{os.environ['PATH']}")
-    assert build_kernels.find_nvcc() == build_kernels.find_nvcc(system=True) == on_path
+    assert build_kernels.find_nvcc() == build_kernels.find_nvcc("machine") == on_path
     of_wheels = make_nvcc(machine / "site" / "nvidia" / "cu13" / "bin")
-    assert build_kernels.find_nvcc() == of_wheels
-    assert build_kernels.find_nvcc(system=True) == on_path
+    assert build_kernels.find_nvcc() == build_kernels.find_nvcc("wheels") == of_wheels
+    assert build_kernels.find_nvcc("machine") == on_path
 
 
 def test_what_this_machines_nvcc_knows_is_built(machine: Path) -> None:
     make_nvcc(machine / "cuda" / "bin")
-    images = build_kernels.build([87, 90, 110], [], system=True)
+    images = build_kernels.build([87, 90, 110], [], "machine")
     out = machine / "out"
     out.mkdir()
     (out / "old.cubin").write_text("of an earlier build")
@@ -142,6 +144,15 @@ def test_the_package_build_says_when_kernels_are_left_out(machine: Path) -> None
     done = configure(machine / "build", "-DJETPOSE_KERNELS=perhaps")
     assert done.returncode != 0
     assert "JETPOSE_KERNELS: got perhaps, wanted auto, release or off" in words(done.stderr)
+
+
+def test_a_release_takes_the_pinned_compilers_only(machine: Path) -> None:
+    make_nvcc(machine / "cuda" / "bin", release="13.1")
+    if any(Path(folder, "nvidia", "cuda_nvrtc").exists() for folder in sys.path):
+        pytest.skip("this interpreter has the wheels of deploy/cuda-requirements.txt")
+    done = configure(machine / "build", "-DJETPOSE_KERNELS=release")
+    assert done.returncode != 0
+    assert "JETPOSE_KERNELS=release: build_kernels: no nvcc found; pip install -r" in words(done.stderr)
 
 
 def test_the_terminal_hears_it_even_where_pip_hides_the_build(machine: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -22,6 +24,7 @@ from pose_runtime.decode import (
     VectorDecoder,
 )
 from pose_runtime.decode.heatmap import Refine
+from pose_runtime.errors import DecodeError, EngineError
 from pose_runtime.gpu.decoders import DecodePlan, DeviceMaps, plan_decoder
 from scenes import Outputs, outputs_for, spoil
 
@@ -144,3 +147,85 @@ def test_equals_the_cpu_on_one_arena(case: Case, block: int) -> None:
     assert max(found) > 0
     if not isinstance(case.decoder, HeatmapDecoder):  # it takes noise for a person
         assert found[2 if block == 32 else 1] <= found[0]
+
+
+@pytest.mark.slow
+@ALL
+def test_equals_the_cpu_on_many_random_scenes(case: Case) -> None:
+    """Over 1 000 scenes in all; every seventh is spoilt."""
+    rng = np.random.default_rng(99)
+    device = Device(case.decoder, scene(case, rng, 3), case.input_wh, 64, fill=0xFF)
+    for number in range(1 + 1000 // len(CASES)):
+        outputs = scene(case, rng, int(rng.choice([0, 1, 2, 5, 9, 30], p=[0.1, 0.3, 0.2, 0.2, 0.15, 0.05])))
+        if number % 7 == 6:
+            spoil(outputs, every=int(rng.integers(11, 500)))
+        check(device, outputs, tolerance(case.decoder))
+
+
+def embedding_outputs(**shapes: tuple[int, ...]) -> dict[str, list[DeviceMaps]]:
+    good = {"heatmaps": (17, 8, 8), "tags": (17, 8, 8)} | shapes
+    return {role: [DeviceMaps(4096, shape)] for role, shape in good.items()}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "outputs", "message"),
+    [
+        (HEATMAP, {}, "got 0 of role 'heatmaps'"),
+        (HEATMAP, {"heatmaps": [DeviceMaps(4096, (3, 8))]}, "wanted \\(C, H, W\\)"),
+        (HEATMAP, {"heatmaps": [DeviceMaps(4096, (0, 8, 8))]}, "wanted \\(C, H, W\\)"),
+        (HEATMAP, {"heatmaps": [DeviceMaps(0, (3, 8, 8))]}, "an address"),
+        (HEATMAP, {"heatmaps": [DeviceMaps(4098, (3, 8, 8))]}, "an address"),
+        (HEATMAP, {"heatmaps": [DeviceMaps(4096, (3, 1 << 16, 1 << 16))]}, "too large"),
+        (OFFSET, {r: [DeviceMaps(4096, (3, 8, 8))] for r in ("heatmaps", "offsets")}, "\\(2K, H, W\\)"),
+        (VectorDecoder(origin="corner", grid="corner"), {"vector": [DeviceMaps(4096, (7,))]}, "wanted \\(2K,\\)"),
+        (OPENPOSE, {r: [DeviceMaps(4096, (17, 8, 8))] for r in ("heatmaps", "pafs")}, "wanted one for each of 18"),
+        (OPENPOSE, {r: [DeviceMaps(4096, (19, 8, 8))] for r in ("heatmaps", "pafs")}, "name channel"),
+        (preset("higherhrnet"), embedding_outputs(tags=(17, 8, 7)), "embedding: tags"),
+        (preset("higherhrnet"), embedding_outputs(heatmaps=(65, 8, 8)), "65 joints"),
+        (preset("higherhrnet"), embedding_outputs(heatmaps=(17, 99, 8), tags=(17, 99, 8)), "sizes must grow"),
+        (preset("higherhrnet"), {"tags": [DeviceMaps(4096, (17, 8, 8))]}, "wanted 1 or 2"),
+    ],
+)
+def test_refuses_outputs_that_do_not_fit(decoder: Decoder, outputs: Any, message: str) -> None:
+    with pytest.raises(DecodeError, match=message):
+        plan_decoder(decoder, outputs, (64, 48))
+
+
+@pytest.mark.parametrize("block", [0, 31, 48, 1024])
+def test_refuses_blocks(block: int) -> None:
+    with pytest.raises(DecodeError, match="32 to 512 threads"):
+        plan_decoder(HEATMAP, {"heatmaps": [DeviceMaps(4096, (3, 8, 8))]}, (64, 48), block)
+
+
+def test_refuses_a_bad_arena_and_bytes_that_no_run_wrote() -> None:
+    plan = plan_decoder(preset("higherhrnet"), embedding_outputs(), (64, 48))
+    for arena in (0, 4097, -256):
+        with pytest.raises(EngineError, match="arena"):
+            plan.launches(arena)
+    with pytest.raises(EngineError, match="wanted"):
+        plan.read(np.zeros(plan.result.bytes - 1, np.uint8))
+    with pytest.raises(EngineError, match="have the kernels run"):
+        plan.read(np.full(plan.result.bytes, 0xFF, np.uint8))
+    assert len(plan.read(np.zeros(plan.result.bytes, np.uint8)).scores) == 0
+
+
+@ALL
+def test_plan_is_plain_and_fits_its_arena(case: Case) -> None:
+    rng = np.random.default_rng(1)
+    device = Device(case.decoder, scene(case, rng, 1), case.input_wh, 64, fill=0)
+    plan = device.plan
+    offset, size = plan.result
+    assert offset % 256 == 0
+    assert offset + size == plan.arena_bytes
+    assert all(upload.offset + len(upload.data) <= offset for upload in plan.uploads)
+    assert plan.launches(1 << 40) == plan.launches(1 << 40)
+    assert plan.launches(1 << 40) != plan.launches(1 << 41)
+    for launch in plan.launches(1 << 40):  # as they would be captured: all of it fits one launch
+        assert len(launch.arguments) < 4096
+        assert launch.block == (64, 1, 1)
+
+
+def test_needs_no_gpu_libraries() -> None:
+    modules = "pose_runtime.gpu.decoders", "pose_runtime.gpu.preprocess"
+    code = f"import sys, {', '.join(modules)}; sys.exit('pycuda' in sys.modules or 'tensorrt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
