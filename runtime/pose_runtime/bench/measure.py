@@ -13,7 +13,7 @@ import numpy as np
 
 from pose_runtime.bench.crowd import crowd_boxes, crowd_outputs
 from pose_runtime.bench.result import Bare, Batch, Crowd, GraphTimes, Stage
-from pose_runtime.bench.target import Target, engine_version, size_wh
+from pose_runtime.bench.target import Target, size_wh
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SourceError
 from pose_runtime.geometry import Crop
@@ -149,7 +149,7 @@ def graph_times(
     frame, bare = np.array(runs.frame_s), np.array(runs.bare_s)
     return GraphTimes(
         device=target.device,
-        engine=engine_version(target),
+        engine=target.engine,
         pre_ms=stages["pre"].p50_ms,
         network_ms=stages["network"].p50_ms,
         decode_ms=stages["decode"].p50_ms,

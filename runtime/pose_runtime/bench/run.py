@@ -27,12 +27,12 @@ class Options:
     """How to measure.
 
     Attributes:
-        device, threads: as of `open_pipeline`.
+        device: of `choose_device`; threads: as of `open_pipeline`.
         runs: frames that are timed.
         quick: only stages and the bare network, neither batches nor people.
     """
 
-    device: str = "auto"
+    device: str = "cpu"
     threads: int | None = None
     runs: int = 50
     quick: bool = False

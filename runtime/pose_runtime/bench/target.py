@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from time import perf_counter
@@ -9,16 +10,15 @@ from typing import Any, Protocol
 
 from pose_runtime.arrays import AnyArray
 from pose_runtime.bundle import Bundle
-from pose_runtime.engines import Engine
+from pose_runtime.choose import CPU_ROLES
+from pose_runtime.engines import Engine, cuda_ordinal
 from pose_runtime.errors import EngineError
 from pose_runtime.manifest import GraphRole, Manifest
 from pose_runtime.pipeline import Image, Pipeline, Timings, open_pipeline
 
-_LIBRARY = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
-
 
 class Target(Protocol):
-    """A pipeline at work. One on a GPU has these members itself; `CpuTarget` gives them to a `Pipeline`."""
+    """A pipeline at work. `CpuTarget` is one on a CPU, `GpuTarget` one on a GPU."""
 
     @property
     def manifest(self) -> Manifest:
@@ -33,8 +33,8 @@ class Target(Protocol):
         """Such as `cpu` or `cuda:0`."""
 
     @property
-    def engine_name(self) -> str:
-        """Of the library that runs the network, as the engine has it."""
+    def engine(self) -> str:
+        """Library and version that run the network."""
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -102,7 +102,7 @@ class CpuTarget:
         pipeline.engine = self._tap
         self._pipeline = pipeline
         self.manifest = pipeline.manifest
-        self.engine_name = self._tap.name
+        self.engine = f"{self._tap.name} {_installed(self._tap.name)}".strip()
         self.settings = {"threads": "one per core" if threads is None else str(threads)}
 
     @property
@@ -135,18 +135,57 @@ def open_target(
     bundle: Bundle, device: str, *, threads: int | None = None, graph: GraphRole | None = None
 ) -> tuple[Target, GraphRole]:
     """A bundle ready to be timed, and the graph that runs; parameters and errors as of `open_pipeline`."""
-    pipeline: Any = open_pipeline(bundle, device, threads=threads, graph=graph)
-    role: GraphRole = pipeline.choice.role
-    return (CpuTarget(pipeline, threads) if isinstance(pipeline, Pipeline) else pipeline), role
+    pipeline = open_pipeline(bundle, device, threads=threads, graph=graph)
+    role = pipeline.choice.role if pipeline.choice else graph or "reference"
+    if isinstance(pipeline, Pipeline):
+        return CpuTarget(pipeline, threads), role
+    from pose_runtime.bench.gpu_target import GpuTarget
+    from pose_runtime.gpu.pipeline import GpuPipeline
+
+    if not isinstance(pipeline, GpuPipeline):
+        raise EngineError(f"device {device}: a {type(pipeline).__name__} cannot be timed")
+    return GpuTarget(pipeline), role
 
 
-def engine_version(target: Target) -> str:
-    """Library and version that runs the network."""
-    name = target.engine_name
+def default_roles(bundle: Bundle, device: str, graph: GraphRole | None) -> tuple[GraphRole, ...]:
+    """The graphs to time: on a GPU the one asked for or made for it; on a CPU that one beside the reference.
+
+    Args:
+        bundle: loaded.
+        device: of `choose_device`.
+        graph: asked for, None for those made for the device.
+    """
+    if device != "cpu":
+        from pose_runtime.engines.tensorrt import default_graph
+
+        return (graph or default_graph(bundle),)
+    beside = [role for role in CPU_ROLES if role in bundle.manifest.graphs] if graph is None else [graph]
+    return tuple(dict.fromkeys(["reference", *beside]))
+
+
+def choose_device(device: str, graph: GraphRole | None) -> str:
+    """`cpu` or `cuda:N`: what `auto` means here, so that all that is timed runs on one device.
+
+    Raises:
+        EngineError: another name.
+    """
+    ordinal = cuda_ordinal(device)
+    if ordinal is not None:
+        return f"cuda:{ordinal}"
+    if device == "auto" and graph != "cpu_int8":
+        from pose_runtime.gpu.open import missing
+
+        with contextlib.suppress(EngineError):  # no GPU at all
+            return "cpu" if missing() else "cuda:0"
+    return "cpu"
+
+
+def _installed(library: str) -> str:
+    """The version of a library, empty where it has none."""
     try:
-        return f"{name} {metadata.version(_LIBRARY.get(name, name))}"
+        return metadata.version(library)
     except metadata.PackageNotFoundError:
-        return name
+        return ""
 
 
 def size_wh(image: Image) -> tuple[int, int]:

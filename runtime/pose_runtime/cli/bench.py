@@ -15,8 +15,8 @@ from pose_runtime.bench.measure import frames_of
 from pose_runtime.bench.plot import check_plot, plot
 from pose_runtime.bench.result import BenchResult, CompareResult, Comparison, GraphTimes, Stage
 from pose_runtime.bench.run import Options, bench_bundle, bench_two, parse_side
+from pose_runtime.bench.target import choose_device, default_roles
 from pose_runtime.bundle import load_bundle
-from pose_runtime.choose import CPU_ROLES
 from pose_runtime.cli._common import Version, new_app, run_app
 from pose_runtime.machine.facts import Machine
 from pose_runtime.machine.host import Host
@@ -42,9 +42,9 @@ def bench(
     ] = None,
     graph: Annotated[
         GraphRole | None,
-        typer.Option(help="Graph to time beside the reference.  [default: cpu_int8 if the bundle has it]"),
+        typer.Option(help="Graph to time, on a CPU beside the reference.  [default: the one made for the device]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.", metavar="NAME")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.", metavar="NAME")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
     ] = None,
@@ -65,15 +65,14 @@ def bench(
     """
     if plot_to is not None:
         check_plot()
-    options, host = Options(device, threads, runs, quick), Host()
+    options, host = Options(choose_device(device, graph), threads, runs, quick), Host()
     result: BenchResult | CompareResult
     if compare is not None:
         a, b = (parse_side(text) for text in compare)
         result = bench_two(a, b, frames_of(a[0], source), options, host)
     else:
         loaded = load_bundle(bundle)
-        beside = [role for role in CPU_ROLES if role in loaded.manifest.graphs] if graph is None else [graph]
-        roles: list[GraphRole] = list(dict.fromkeys(["reference", *beside]))
+        roles = default_roles(loaded, options.device, graph)
         result = bench_bundle(loaded, roles, frames_of(loaded, source), options, host)
     if plot_to is not None:
         write_atomically(plot_to, plot(result))
@@ -111,9 +110,9 @@ def _print(result: BenchResult | CompareResult) -> None:
 
 def _print_ratios(console: Console, result: BenchResult) -> None:
     several = len(result.graphs) > 1
-    reference = result.graphs["reference"]
+    reference = result.graphs.get("reference")
     for role, one in result.graphs.items():
-        if one is not reference:
+        if reference is not None and one is not reference:
             network, total = reference.network_ms / one.network_ms, reference.total_ms / one.total_ms
             console.print(f"{role}: network {network:.2f} x, total {total:.2f} x as fast as reference")
     speeds = ", ".join(f"{1e3 / one.total_ms:.1f}" + f" ({role})" * several for role, one in result.graphs.items())

@@ -54,9 +54,11 @@ def doctor(
         print("\n".join(lines(findings)))
     passed = is_fit(findings)
     if report is not None:
+        from pose_runtime.bench.target import choose_device
         from pose_runtime.doctor.report import encode_report, make_report
 
-        made = make_report(load_bundle(bundle), findings, Options(runs=runs), soak, host, _say)
+        options = Options(choose_device("auto", None), runs=runs)
+        made = make_report(load_bundle(bundle), findings, options, soak, host, _say)
         write_atomically(report, encode_report(made))
         for step, problem in made.problems.items():
             print(f"{step}: {problem}", file=sys.stderr)

@@ -18,10 +18,9 @@ from msgspec import Struct
 from pose_runtime.bench.measure import frames_of
 from pose_runtime.bench.result import BenchResult
 from pose_runtime.bench.run import Options, bench_bundle
-from pose_runtime.bench.target import open_target
+from pose_runtime.bench.target import default_roles, open_target
 from pose_runtime.bundle import Bundle
-from pose_runtime.check import check_bundle
-from pose_runtime.choose import CPU_ROLES
+from pose_runtime.check import check_graph
 from pose_runtime.doctor.finding import Finding
 from pose_runtime.doctor.privacy import scrub
 from pose_runtime.errors import PoseError
@@ -118,7 +117,7 @@ def make_report(
             problems[name] = str(error)
             return otherwise
 
-    roles = [role for role in CPU_ROLES if role in bundle.manifest.graphs]
+    roles = default_roles(bundle, options.device, None)
     frames = frames_of(bundle, None)
     nothing: BenchResult | None = None
     return Report(
@@ -129,7 +128,7 @@ def make_report(
         network=bundle.manifest.network.name,
         bundle=bundle.digest,
         build=step("build", lambda: tuple(_build(bundle, role, options) for role in roles), ()),
-        check=step("check", lambda: _check(bundle, options), ()),
+        check=step("check", lambda: tuple(_check(bundle, role, options) for role in roles), ()),
         bench=step("bench", lambda: bench_bundle(bundle, roles, frames, options, host), nothing),
         thermals=step("thermals", lambda: _soak(bundle, options, soak_s, host), ()),
         problems=problems,
@@ -158,11 +157,13 @@ def _build(bundle: Bundle, role: GraphRole, options: Options) -> Build:
     return Build(graph=opened, seconds=round(seconds, 3))
 
 
-def _check(bundle: Bundle, options: Options) -> tuple[Checked, ...]:
-    return tuple(
-        Checked(graph=one.role, engine=one.engine, min_oks=one.min_oks, worst_oks=one.worst_oks, passed=one.passed)
-        for one in check_bundle(bundle, threads=options.threads)
-    )
+def _check(bundle: Bundle, role: GraphRole, options: Options) -> Checked:
+    target, _ = open_target(bundle, options.device, threads=options.threads, graph=role)
+    try:
+        one = check_graph(bundle, role, target, target.engine)
+    finally:
+        target.close()
+    return Checked(graph=role, engine=one.engine, min_oks=one.min_oks, worst_oks=one.worst_oks, passed=one.passed)
 
 
 def _soak(bundle: Bundle, options: Options, soak_s: float, host: Host) -> tuple[Moment, ...]:
