@@ -155,7 +155,7 @@ def open_pipeline(
 
 
 def _try_gpu(bundle: Bundle, graph: GraphRole | None) -> BasePipeline | str:
-    """A pipeline on the first GPU, or why there is none; only a GPU that is there and is not used is worth a warning."""
+    """A pipeline on the first GPU, or why there is none; a GPU that is there and is not used is worth a warning."""
     from pose_runtime.gpu.open import missing, open_gpu
 
     try:

@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 import pytest
 
 from emulated import FAULTS, emulated_launch
-from pose_runtime.gpu import libcuda
+from pose_runtime.gpu import libcuda, outputs
 from pose_runtime.gpu.driver import Gpu
 
 GUARD = 512
@@ -506,6 +507,8 @@ def installed(gpu: Gpu = H200, **attributes: Any) -> Iterator[FakeCuda]:
         patch.setitem(__import__("sys").modules, "pycuda.driver", module)
         patch.setattr("pose_runtime.gpu.device.find_gpu", lambda ordinal: gpu)
         patch.setattr("pose_runtime.gpu.pipeline.find_kernels", lambda sm, driver: b"a cubin")
+        # No result depends on the block; emulated threads cost time, and tests of the kernels take others too.
+        patch.setattr("pose_runtime.gpu.outputs.plan_decoder", partial(outputs.plan_decoder, block=32))
         patch.setattr(libcuda, "load_library", cuda.library)
         libcuda._function.cache_clear()
         yield cuda

@@ -209,6 +209,7 @@ class GpuPipeline(BasePipeline):
         """Wait for what is under way, then free the engine and the device; a second time does nothing."""
         if self.device.is_closed:
             return
+        self._calls.clear()
         with self.device.current():
             try:
                 self._compute.synchronize()
@@ -240,9 +241,9 @@ class GpuPipeline(BasePipeline):
         own = self._resources
         self._copy, self._compute = own.stream(), own.stream()
         self._slots = [_new_slot(own, i) for i in range(_SLOTS)]
-        own.on_close(self._close_shapes)
         self._tensors = Tensors(own, self.manifest, self.engine, rows)
         self._outputs = self._open_outputs(rows)
+        own.on_close(self._close_shapes)
 
     def _open_outputs(self, rows: int) -> Outputs:
         """Decode on the GPU if this build can."""
