@@ -22,6 +22,7 @@ from pose_runtime.fit import check_fit
 from pose_runtime.input_buffer import InputBuffer
 from pose_runtime.manifest import GraphRole, Manifest
 from pose_runtime.networks import DEFAULT
+from pose_runtime.plan_cache import PlanCache
 from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
 
@@ -116,6 +117,7 @@ def open_pipeline(
     *,
     threads: int | None = None,
     graph: GraphRole | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> BasePipeline:
     """A bundle, ready for frames.
 
@@ -127,6 +129,8 @@ def open_pipeline(
         graph: the bundle's graph to run. None runs `tensorrt` on a GPU where the bundle has it, else `reference`; on
             a CPU `cpu_int8` where the bundle has it, the CPU has VNNI or Arm dot product and a trial of a fraction of
             a second shows it faster, else `reference`. `BasePipeline.choice` says which and why.
+        cache: folder of built engines for GPUs; None for /var/lib/jetpose where it can be written, else the user's
+            cache folder.
 
     Raises:
         BundleError: the bundle is damaged or lacks that graph, or its manifest and its graph do not fit.
@@ -139,10 +143,10 @@ def open_pipeline(
     if ordinal is not None:
         from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
 
-        return open_gpu(bundle, ordinal, graph)
+        return open_gpu(bundle, ordinal, graph, cache=PlanCache(cache))
     obstacle = ""
     if device == "auto" and graph != "cpu_int8":
-        found = _try_gpu(bundle, graph)
+        found = _try_gpu(bundle, graph, cache)
         if isinstance(found, BasePipeline):
             return found
         obstacle = f"; no GPU: {found}"
@@ -154,8 +158,8 @@ def open_pipeline(
         raise
 
 
-def _try_gpu(bundle: Bundle, graph: GraphRole | None) -> BasePipeline | str:
-    """A pipeline on the first GPU, or why there is none; a GPU that is there and is not used is worth a warning."""
+def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[str] | None) -> BasePipeline | str:
+    """A pipeline on the first GPU, or why there is none; only a GPU that is there but unused is worth a warning."""
     from pose_runtime.gpu.open import missing, open_gpu
 
     try:
@@ -165,7 +169,7 @@ def _try_gpu(bundle: Bundle, graph: GraphRole | None) -> BasePipeline | str:
         return "none that works here"
     if reason is None:
         try:
-            return open_gpu(bundle, 0, graph)
+            return open_gpu(bundle, 0, graph, cache=PlanCache(cache))
         except EngineError as error:
             reason = str(error)
     _LOG.warning("the GPU is not used: %s", reason)

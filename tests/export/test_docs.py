@@ -25,6 +25,7 @@ PAGES = [DOCS.parent / "README.md", *(page for page in DOCS.glob("*.md") if page
 COMMANDS = {
     "pose-export": "pose_export.cli",
     "pose-info": "pose_runtime.cli.info",
+    "pose-build": "pose_runtime.cli.build",
     "pose-check": "pose_runtime.cli.check",
     "pose-run": "pose_runtime.cli.run",
     "pose-bench": "pose_runtime.cli.bench",
@@ -89,6 +90,7 @@ def test_the_demo_of_a_network_wants_its_preset() -> None:
 @pytest.mark.parametrize(
     ("pages", "command"),
     [
+        (("build.md",), "pose-build"),
         (("run.md",), "pose-run"),
         (("export.md", "int8.md"), "pose-export"),
         (("train.md",), "pose-train"),

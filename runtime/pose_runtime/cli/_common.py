@@ -45,6 +45,14 @@ BundleArgument = Annotated[
 ]
 """Type of the commands' `bundle` parameter."""
 
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of built engines.", show_default="/var/lib/jetpose, else ~/.cache/jetpose", metavar="DIR"
+    ),
+]
+"""Type of the commands' `cache` parameter; its default is None."""
+
 
 def new_app() -> typer.Typer:
     """An app without completion options, rich boxes or pretty tracebacks: plain text that greps and pipes well."""

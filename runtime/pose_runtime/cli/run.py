@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pose_runtime.bundle import Bundle, load_bundle
-from pose_runtime.cli._common import Version, new_app, print_error, run_app
+from pose_runtime.cli._common import CacheOption, Version, new_app, print_error, run_app
 from pose_runtime.cli._progress import StatusLines, bar, lines
 from pose_runtime.engines import cuda_ordinal
 from pose_runtime.errors import SinkError
@@ -80,6 +80,7 @@ def run(
         GraphRole | None,
         typer.Option(help="Graph to run.  [default: cpu_int8 where it is faster, else reference]"),
     ] = None,
+    cache: CacheOption = None,
     min_score: Annotated[float, typer.Option(help="Leave out people with a lower score.", metavar="S")] = 0.0,
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -99,7 +100,7 @@ def run(
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source, on_bad=print_error))
         _check_files(wanted, opened)
-        pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads, graph=graph))
+        pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads, graph=graph, cache=cache))
         if len(loaded.manifest.graphs) > 1:
             print(f"graph {pipeline.choice}", file=sys.stderr)
         role = pipeline.choice.role if pipeline.choice else None

@@ -50,7 +50,6 @@ class TensorRtEngine(DeviceEngine):
 
     Attributes:
         memory_bytes: device memory of activations and scratch; weights come on top.
-        origin: of the plan, where `open_tensorrt` opened it.
 
     Raises:
         PlanRefusedError: the plan is broken, or of another GPU or TensorRT.
@@ -58,7 +57,6 @@ class TensorRtEngine(DeviceEngine):
     """
 
     def __init__(self, library: Library, plan: bytes, *, dla_core: int | None = None) -> None:
-        self.origin: Origin | None = None
         self._log = library.log
         self._log.begin()
         # A context may not outlive its engine, nor that its runtime; Python drops attributes in this order.
@@ -110,7 +108,7 @@ class TensorRtEngine(DeviceEngine):
         outputs = []
         for name in (name for name in names if name not in input_names):
             shape = tuple(self._context.get_tensor_shape(name))
-            if min(shape) < 0 or shape[0] != largest:
+            if min(shape, default=-1) < 0 or shape[0] != largest:
                 raise EngineError(f"engine {NAME}: output {name!r} is {shape}, wanted a batch of {largest}, all fixed")
             outputs.append(TensorSpec(name, (inputs[0].shape[0], *shape[1:]), self._dtype(trt, name)))
         return inputs, outputs, largest
@@ -146,6 +144,18 @@ class TensorRtEngine(DeviceEngine):
         self._runtime = None
 
 
+class CachedEngine(TensorRtEngine):
+    """An engine whose plan is from the cache, or went there.
+
+    Attributes:
+        origin: of the plan.
+    """
+
+    def __init__(self, library: Library, plan: bytes, origin: Origin) -> None:
+        super().__init__(library, plan, dla_core=origin.key.options.dla_core)
+        self.origin = origin
+
+
 def open_tensorrt(
     bundle: Bundle,
     device: int = 0,
@@ -155,7 +165,7 @@ def open_tensorrt(
     cache: PlanCache | None = None,
     rebuild: bool = False,
     on_progress: OnProgress | None = None,
-) -> TensorRtEngine:
+) -> CachedEngine:
     """Load a bundle's graph from the plan cache, or build it first, which takes minutes.
 
     The primary context of the device is current, and lives longer than the engine.
@@ -187,10 +197,9 @@ def open_tensorrt(
             cache.store_timing(key.machine, built.timing)
         return built.plan, built.report
 
-    def opened(plan: Plan) -> TensorRtEngine:
-        engine = TensorRtEngine(library, plan.data, dla_core=key.options.dla_core)
-        engine.origin = Origin(cache, key, plan.report, plan.sha256, plan.is_new)
-        return engine
+    def opened(plan: Plan) -> CachedEngine:
+        origin = Origin(cache, key, plan.report, plan.sha256, plan.is_new)
+        return CachedEngine(library, plan.data, origin)
 
     plan = cache.get_or_build(key, build, rebuild=rebuild)
     try:

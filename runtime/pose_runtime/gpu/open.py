@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from importlib.util import find_spec
+from typing import Any
 
 from pose_runtime.bundle import Bundle
 from pose_runtime.choose import Choice
-from pose_runtime.engines.tensorrt import default_graph, open_tensorrt
+from pose_runtime.engines.tensorrt import Origin, default_graph, open_tensorrt
 from pose_runtime.gpu.device import Device
 from pose_runtime.gpu.driver import find_gpu
 from pose_runtime.gpu.pipeline import GpuPipeline
 from pose_runtime.manifest import GraphRole
+from pose_runtime.plan_cache import PlanCache
 from pose_runtime.prove import require_proof
 
 _LIBRARIES = (  # what a GPU takes beside its driver: names of which one is enough, and how to get it
@@ -20,35 +22,55 @@ _LIBRARIES = (  # what a GPU takes beside its driver: names of which one is enou
 )
 
 
-def open_gpu(bundle: Bundle, ordinal: int = 0, graph: GraphRole | None = None) -> GpuPipeline:
+def open_gpu(
+    bundle: Bundle, ordinal: int = 0, graph: GraphRole | None = None, *, cache: PlanCache | None = None
+) -> GpuPipeline:
     """Load a bundle's engine, which is built first where the cache has none, and let it show the check frames.
 
     Args:
         bundle: loaded.
         ordinal: number of the GPU.
         graph: role of the graph to run; None for `tensorrt` where the bundle has it, else `reference`.
+        cache: where plans are kept; None for the default folder.
 
     Raises:
         BundleError: the bundle has no such graph, or it does not fit the engine.
         EngineError: no working GPU, pycuda or TensorRT, memory is full, or the engine fails the check frames.
     """
     role = graph or default_graph(bundle)
-    device = Device(ordinal)
+    pipeline, origin = open_unproven(bundle, ordinal, role, cache=cache)
     try:
-        with device.current(), ExitStack() as opened:
-            engine = opened.enter_context(open_tensorrt(bundle, ordinal, graph=role))
-            pipeline = GpuPipeline(bundle.manifest, engine, device, Choice(role, f"on {device.facts.name}"))
-            opened.pop_all()
-    except BaseException:
-        device.close()
-        raise
-    try:
-        if engine.origin:
-            require_proof(bundle, role, engine.origin, pipeline)
+        require_proof(bundle, role, origin, pipeline)
     except BaseException:
         pipeline.close()
         raise
     return pipeline
+
+
+def open_unproven(
+    bundle: Bundle, ordinal: int, graph: GraphRole, *, cache: PlanCache | None = None, **build: Any
+) -> tuple[GpuPipeline, Origin]:
+    """A pipeline that has not shown the check frames, and where its plan is from; for `pose-build`, which then does it.
+
+    Args:
+        bundle, ordinal, graph, cache: as `open_gpu`'s.
+        build: what else `open_tensorrt` takes.
+
+    Raises:
+        BundleError: the bundle has no such graph, or it does not fit the engine.
+        EngineError: no working GPU, pycuda or TensorRT, or memory is full.
+    """
+    device = Device(ordinal)
+    try:
+        with device.current(), ExitStack() as opened:
+            engine = opened.enter_context(open_tensorrt(bundle, ordinal, graph=graph, cache=cache, **build))
+            choice = Choice(graph, f"on {device.facts.name}")
+            pipeline = GpuPipeline(bundle.manifest, engine, device, choice)
+            opened.pop_all()
+    except BaseException:
+        device.close()
+        raise
+    return pipeline, engine.origin
 
 
 def missing(ordinal: int = 0) -> str | None:

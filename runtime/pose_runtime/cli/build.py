@@ -1,0 +1,133 @@
+"""pose-build BUNDLE: build the engine for this GPU ahead of time, and prove it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.check import GraphCheck
+from pose_runtime.cli._build_progress import build_progress
+from pose_runtime.cli._common import BundleArgument, CacheOption, Version, new_app, run_app
+from pose_runtime.cli.check import print_check
+from pose_runtime.engines import cuda_ordinal
+from pose_runtime.engines.tensorrt import Origin, default_graph
+from pose_runtime.errors import EngineError
+from pose_runtime.gpu.open import open_unproven
+from pose_runtime.manifest import GraphRole
+from pose_runtime.plan_cache import PlanCache
+from pose_runtime.plan_key import BuildOptions
+from pose_runtime.prove import prove
+
+app = new_app()
+
+_DEFAULT = BuildOptions()
+_SHOWN = 20  # names of layers on a line; --json has all
+
+
+@app.command()
+def build(
+    bundle: BundleArgument,
+    graph: Annotated[
+        GraphRole | None, typer.Option(help="Graph to build.  [default: tensorrt if the bundle has it, else reference]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="GPU.", metavar="cuda:N")] = "cuda:0",
+    cache: CacheOption = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="Largest batch, where the graph takes any.", metavar="N")
+    ] = _DEFAULT.max_batch,
+    opt_batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="Batch to be fast at, where the graph takes any.", metavar="N")
+    ] = _DEFAULT.opt_batch,
+    workspace: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Scratch memory that a layer may want.", metavar="MIB")
+    ] = _DEFAULT.workspace_mib,
+    tactic_memory: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1 << 20, help="Memory for the builder's trials.", show_default="all there is", metavar="MIB"
+        ),
+    ] = _DEFAULT.tactic_mib,
+    level: Annotated[int, typer.Option(min=0, max=5, help="Effort of the search.", metavar="N")] = _DEFAULT.level,
+    dla: Annotated[
+        int | None, typer.Option(min=0, max=7, help="DLA core to run on; the rest runs on the GPU.", metavar="N")
+    ] = _DEFAULT.dla_core,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build even where there is a plan.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    version: Version = False,  # noqa: ARG001
+) -> None:
+    """Build a bundle's engine for this GPU, keep it, and show it the bundle's check frames.
+
+    Exit 1 if a frame's OKS is below the bundle's bound: the engine is refused then, here and by every other command.
+    These options are taken for the graph from now on.
+    """
+    ordinal = cuda_ordinal(device)
+    if ordinal is None:
+        raise typer.BadParameter(f"got {device}, wanted cuda or cuda:N", param_hint="--device")
+    options = BuildOptions(
+        max_batch=max_batch,
+        opt_batch=opt_batch,
+        workspace_mib=workspace,
+        tactic_mib=tactic_memory,
+        level=level,
+        dla_core=dla,
+    )
+    loaded = load_bundle(bundle)
+    role = graph or default_graph(loaded)
+    with build_progress() as on_progress:
+        pipeline, origin = open_unproven(
+            loaded,
+            ordinal,
+            role,
+            cache=PlanCache(cache),
+            options=options,
+            rebuild=rebuild,
+            on_progress=on_progress,
+        )
+    with pipeline:
+        check = prove(loaded, role, origin, pipeline)
+    if as_json:
+        print(msgspec.json.encode(_tree(loaded, origin, check)).decode())
+    else:
+        _print(origin, check)
+    if not origin.sha256:
+        raise EngineError(f"{origin.cache.folder}: the plan could not be kept, so every start would build it again")
+    if not check.passed:
+        raise typer.Exit(1)
+    origin.cache.choose_options(origin.key)
+
+
+def _print(origin: Origin, check: GraphCheck) -> None:
+    report, path = origin.report, origin.cache.path(origin.key)
+    print(origin.key.machine)
+    built = f"built in {report.seconds:.1f} s" if origin.is_new else f"found, built earlier in {report.seconds:.1f} s"
+    if origin.sha256:
+        built += f", {path.stat().st_size / (1 << 20):.1f} MiB, {path}"
+    print(f"{check.role}: {built}")
+    if origin.key.options.dla_core is not None:
+        names = ", ".join(report.fallbacks[:_SHOWN]) + ", …" * (len(report.fallbacks) > _SHOWN)
+        gone = f"{len(report.fallbacks)} of {report.layers} layers fall back to the GPU"
+        print(f"DLA core {origin.key.options.dla_core}: {gone}" + f": {names}" * bool(names))
+    print_check(check)
+
+
+def _tree(bundle: Bundle, origin: Origin, check: GraphCheck) -> dict[str, Any]:
+    return {
+        "network": bundle.manifest.network.name,
+        "bundle": bundle.digest,
+        "graph": check.role,
+        "key": origin.key,
+        "plan": str(origin.cache.path(origin.key)) if origin.sha256 else None,
+        "sha256": origin.sha256 or None,
+        "is_new": origin.is_new,
+        "report": origin.report,
+        "passed": check.passed,
+        "check": check,
+    }
+
+
+def main() -> None:
+    """Entry point of `pose-build`."""
+    run_app(app)
