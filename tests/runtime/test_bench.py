@@ -398,6 +398,14 @@ def test_compare_on_the_command_line(
     assert result.runs == 6
 
 
+def test_nothing_is_asked_for_in_vain(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for also in ((bundle.path,), ("--graph", "reference")):
+        assert run(monkeypatch, "--compare", bundle.path, bundle.path, *also) == 2
+        assert "takes no BUNDLE and no --graph" in capsys.readouterr().err
+
+
 def test_a_plot_without_matplotlib_is_refused_at_once(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,15 @@ def test_power_mode_from_the_program_where_the_file_is_missing(tmp_path: Path, i
     assert findings(host)["power mode"].text == "MAXN_SUPER"
 
 
+def test_a_jetson_in_a_container(tmp_path: Path, images: list[Image]) -> None:
+    host = orin_nano(tmp_path, files={"/proc/device-tree/compatible": "nvidia,p3767-0005\0nvidia,tegra234\0"})
+    host.path("/etc/nv_tegra_release").unlink()
+    found = findings(host)
+    assert found["JetPack"].status == "warning"
+    assert "container" in found["JetPack"].text
+    assert (found["Python"].status, found["driver"].status) == ("ok", "ok")
+
+
 def test_a_build_without_kernels(tmp_path: Path, images: list[Image]) -> None:
     images.clear()
     assert findings(orin_nano(tmp_path))["kernels"].status == "fault"
@@ -243,6 +252,12 @@ def test_the_command_prints_and_exits(
     told = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in told if one["status"] == "fault"] == ["driver"]
     assert set(told[0]) == {"check", "status", "text", "remedy"}
+
+
+def test_options_of_the_report_want_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (("--runs", 3), ("--bundle", "lightweight-tiny"), ("--soak", 0)):
+        assert run(monkeypatch, *options) == 2
+        assert "comes with --report only" in capsys.readouterr().err
 
 
 # ---- the report ----------------------------------------------------------------------------------------------------

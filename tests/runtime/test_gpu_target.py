@@ -156,6 +156,7 @@ def test_a_whole_measurement_through_open_pipeline(
             return engine
 
         monkeypatch.setattr(gpu_open, "open_tensorrt", open_tensorrt)
+        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: None)
         frames = frames_of(bundle, None)
         result = bench_bundle(bundle, ["reference"], frames, Options("cuda:0", runs=2), gpu_pc(tmp_path))
     assert result.graphs["reference"].device == "cuda, NVIDIA H200"

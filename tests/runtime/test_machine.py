@@ -13,7 +13,7 @@ from machines import FakeHost, gpu_pc, orin_nano, pc, thor
 from pose_runtime.machine import nvml
 from pose_runtime.machine.board import jetpack_of, read_board
 from pose_runtime.machine.facts import Machine, cpu_name, load_average, memory_bytes, peak_rss_bytes, read_machine
-from pose_runtime.machine.gpu import ask_cuda, driver_version
+from pose_runtime.machine.gpu import ask_cuda, driver_version, has_nvidia_gpu
 from pose_runtime.machine.host import Host
 from pose_runtime.machine.sensors import Range, Reading, Sensors, sensed
 
@@ -47,6 +47,11 @@ def test_boards(tmp_path: Path) -> None:
     assert board is not None
     assert (board.model, board.power_mode, board.clocks_fixed) == ("NVIDIA Jetson AGX Thor Developer Kit", "MAXN", True)
     assert read_board(pc(tmp_path / "pc")) is None
+    inside = FakeHost(tmp_path / "container", {"/proc/device-tree/compatible": "nvidia,p3767\0nvidia,tegra234\0"})
+    board = read_board(inside)
+    assert board is not None
+    assert (board.l4t, board.jetpack) == (None, None)
+    assert has_nvidia_gpu(inside)
     bare = read_board(FakeHost(tmp_path / "bare", {"/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3,"}))
     assert bare is not None
     assert (bare.model, bare.power_mode, bare.clocks_fixed) == (None, None, None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 from pose_runtime.bench.compare import compare
 from pose_runtime.bench.measure import Runs, graph_times, measure, measure_batches, measure_crowds
@@ -27,7 +28,8 @@ class Options:
     """How to measure.
 
     Attributes:
-        device: of `choose_device`; threads: as of `open_pipeline`.
+        device: of `choose_device`.
+        threads, cache: as of `open_pipeline`.
         runs: frames that are timed.
         quick: only stages and the bare network, neither batches nor people.
     """
@@ -36,6 +38,7 @@ class Options:
     threads: int | None = None
     runs: int = 50
     quick: bool = False
+    cache: Path | None = None
 
     @property
     def few(self) -> int:
@@ -119,7 +122,7 @@ def parse_side(text: str) -> tuple[Bundle, GraphRole]:
 
 
 def _open(stack: ExitStack, bundle: Bundle, role: GraphRole, options: Options) -> Target:
-    target, _ = open_target(bundle, options.device, threads=options.threads, graph=role)
+    target, _ = open_target(bundle, options.device, threads=options.threads, graph=role, cache=options.cache)
     stack.callback(target.close)
     return target
 

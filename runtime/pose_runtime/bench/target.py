@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -132,10 +133,15 @@ class CpuTarget:
 
 
 def open_target(
-    bundle: Bundle, device: str, *, threads: int | None = None, graph: GraphRole | None = None
+    bundle: Bundle,
+    device: str,
+    *,
+    threads: int | None = None,
+    graph: GraphRole | None = None,
+    cache: Path | None = None,
 ) -> tuple[Target, GraphRole]:
     """A bundle ready to be timed, and the graph that runs; parameters and errors as of `open_pipeline`."""
-    pipeline = open_pipeline(bundle, device, threads=threads, graph=graph)
+    pipeline = open_pipeline(bundle, device, threads=threads, graph=graph, cache=cache)
     role = pipeline.choice.role if pipeline.choice else graph or "reference"
     if isinstance(pipeline, Pipeline):
         return CpuTarget(pipeline, threads), role

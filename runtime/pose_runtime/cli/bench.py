@@ -17,7 +17,7 @@ from pose_runtime.bench.result import BenchResult, CompareResult, Comparison, Gr
 from pose_runtime.bench.run import Options, bench_bundle, bench_two, parse_side
 from pose_runtime.bench.target import choose_device, default_roles
 from pose_runtime.bundle import load_bundle
-from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.cli._common import CacheOption, Version, new_app, run_app
 from pose_runtime.machine.facts import Machine
 from pose_runtime.machine.host import Host
 from pose_runtime.machine.sensors import Sensed
@@ -30,8 +30,11 @@ app = new_app()
 @app.command()
 def bench(
     bundle: Annotated[
-        str, typer.Argument(help="Folder NAME.pose/, or a network that comes with jetpose.", metavar="BUNDLE")
-    ] = DEFAULT,
+        str | None,
+        typer.Argument(
+            help=f"Folder NAME.pose/, or a network that comes with jetpose.  [default: {DEFAULT}]", metavar="[BUNDLE]"
+        ),
+    ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(help="Compare two frame by frame, each BUNDLE or BUNDLE:GRAPH.", metavar="A B"),
@@ -56,6 +59,7 @@ def bench(
     plot_to: Annotated[
         Path | None, typer.Option("--plot", help="Draw the times into this PNG (needs matplotlib).", metavar="FILE")
     ] = None,
+    cache: CacheOption = None,
     version: Version = False,  # noqa: ARG001
 ) -> None:
     """Time pre-processing, network and decoding, frame to pose, the bare network, batches and numbers of people.
@@ -63,15 +67,17 @@ def bench(
     Two graphs take every frame in turn, so that their ratio holds however busy the machine is; --graph reference times
     the reference alone. --compare takes two bundles, or two graphs of one, and gives the ratio with its interval.
     """
+    if compare is not None and (bundle is not None or graph is not None):
+        raise typer.BadParameter("takes no BUNDLE and no --graph beside A and B", param_hint="--compare")
     if plot_to is not None:
         check_plot()
-    options, host = Options(choose_device(device, graph), threads, runs, quick), Host()
+    options, host = Options(choose_device(device, graph), threads, runs, quick, cache), Host()
     result: BenchResult | CompareResult
     if compare is not None:
         a, b = (parse_side(text) for text in compare)
         result = bench_two(a, b, frames_of(a[0], source), options, host)
     else:
-        loaded = load_bundle(bundle)
+        loaded = load_bundle(DEFAULT if bundle is None else bundle)
         roles = default_roles(loaded, options.device, graph)
         result = bench_bundle(loaded, roles, frames_of(loaded, source), options, host)
     if plot_to is not None:
@@ -172,7 +178,7 @@ def _machine_lines(machine: Machine, sensed: Sensed) -> list[str]:
     lines = [f"{machine.cpu}, {machine.cores} cores, {machine.system}"]
     if board := machine.board:
         clocks = {True: ", clocks fixed", False: ", clocks not fixed", None: ""}[board.clocks_fixed]
-        jetpack = f"JetPack {board.jetpack or '?'} (L4T {board.l4t})"
+        jetpack = f"JetPack {board.jetpack or '?'} (L4T {board.l4t or '?'})"
         lines.append(f"{board.model or 'Jetson'}, {jetpack}, power mode {board.power_mode or '?'}{clocks}")
     for gpu in machine.gpus:
         lines.append(f"{gpu}, {gpu.memory_bytes / 2**30:.1f} GiB, driver {machine.driver or '?'}")

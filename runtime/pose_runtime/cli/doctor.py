@@ -19,6 +19,8 @@ from pose_runtime.doctor.finding import Finding
 from pose_runtime.machine.host import Host
 from pose_runtime.networks import DEFAULT
 
+_RUNS, _SOAK_S = 50, 60
+
 app = new_app()
 
 
@@ -29,15 +31,16 @@ def doctor(
         typer.Option(help="Also build, check, time and heat up a network; write all into this file.", metavar="FILE"),
     ] = None,
     bundle: Annotated[
-        str,
-        typer.Option(help="Of --report: a folder NAME.pose/ or a network's name.", metavar="BUNDLE"),
-    ] = DEFAULT,
+        str | None, typer.Option(help=f"To run for --report.  [default: {DEFAULT}]", metavar="BUNDLE")
+    ] = None,
     runs: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Of --report: number of frames to time.", metavar="N")
-    ] = 50,
+        int | None,
+        typer.Option(min=1, max=1_000_000, help=f"Frames to time for --report.  [default: {_RUNS}]", metavar="N"),
+    ] = None,
     soak: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Of --report: seconds without a pause.", metavar="S")
-    ] = 60,
+        float | None,
+        typer.Option(min=0, max=86_400, help=f"Seconds of --report without pause.  [default: {_SOAK_S}]", metavar="S"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -46,6 +49,8 @@ def doctor(
     Exit 1 if something keeps pose-run from working at all, or on a Jetson from using its GPU. The file of --report
     holds no names of users or hosts and no private paths.
     """
+    if report is None and (bundle, runs, soak) != (None, None, None):
+        raise typer.BadParameter("comes with --report only", param_hint="--bundle, --runs, --soak")
     host = Host()
     findings = examine(host)
     if as_json:
@@ -57,8 +62,10 @@ def doctor(
         from pose_runtime.bench.target import choose_device
         from pose_runtime.doctor.report import encode_report, make_report
 
-        options = Options(choose_device("auto", None), runs=runs)
-        made = make_report(load_bundle(bundle), findings, options, soak, host, _say)
+        options = Options(choose_device("auto", None), runs=_RUNS if runs is None else runs)
+        seconds = _SOAK_S if soak is None else soak
+        loaded = load_bundle(DEFAULT if bundle is None else bundle)
+        made = make_report(loaded, findings, options, seconds, host, _say)
         write_atomically(report, encode_report(made))
         for step, problem in made.problems.items():
             print(f"{step}: {problem}", file=sys.stderr)

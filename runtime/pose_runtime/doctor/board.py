@@ -8,6 +8,7 @@ from pose_runtime.machine.board import most_power
 
 OLDEST_L4T = (36, 4)
 _NO_JETSON = "no Jetson"
+_RELEASE = "/etc/nv_tegra_release"
 
 
 def check_jetpack(patient: Patient) -> Finding:
@@ -15,6 +16,12 @@ def check_jetpack(patient: Patient) -> Finding:
     board = patient.board
     if board is None:
         return Finding(check="JetPack", status="not applicable", text=_NO_JETSON)
+    if board.l4t is None:
+        text, remedy = (
+            "/etc/nv_tegra_release is missing, as in a container",
+            f"docker run -v {_RELEASE}:{_RELEASE}:ro …",
+        )
+        return Finding(check="JetPack", status="warning", text=text, remedy=remedy)
     text = f"{board.jetpack or 'unknown'} (Jetson Linux {board.l4t}) on {board.model or 'an unnamed board'}"
     release = tuple(int(part) for part in board.l4t.split(".") if part)
     if release < OLDEST_L4T:

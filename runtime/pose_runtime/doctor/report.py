@@ -151,14 +151,14 @@ def _names() -> tuple[str, ...]:
 
 def _build(bundle: Bundle, role: GraphRole, options: Options) -> Build:
     start = perf_counter()
-    target, opened = open_target(bundle, options.device, threads=options.threads, graph=role)
+    target, opened = open_target(bundle, options.device, threads=options.threads, graph=role, cache=options.cache)
     seconds = perf_counter() - start
     target.close()
     return Build(graph=opened, seconds=round(seconds, 3))
 
 
 def _check(bundle: Bundle, role: GraphRole, options: Options) -> Checked:
-    target, _ = open_target(bundle, options.device, threads=options.threads, graph=role)
+    target, _ = open_target(bundle, options.device, threads=options.threads, graph=role, cache=options.cache)
     try:
         one = check_graph(bundle, role, target, target.engine)
     finally:
@@ -168,7 +168,7 @@ def _check(bundle: Bundle, role: GraphRole, options: Options) -> Checked:
 
 def _soak(bundle: Bundle, options: Options, soak_s: float, host: Host) -> tuple[Moment, ...]:
     """Frames without a pause, as `pose-run` would choose the graph; a look at the sensors every second."""
-    target, _ = open_target(bundle, options.device, threads=options.threads)
+    target, _ = open_target(bundle, options.device, threads=options.threads, cache=options.cache)
     frames, moments = frames_of(bundle, None), []
     try:
         with Sensors(host) as sensors:

@@ -32,7 +32,7 @@ class Board(Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: as its device tree says, such as "NVIDIA Jetson Orin Nano Developer Kit"; None where it does not.
-        l4t: release of Jetson Linux, such as "36.4.3".
+        l4t: release of Jetson Linux, such as "36.4.3"; None where nothing tells, as in most containers.
         jetpack: the JetPack of that release, such as "6.2"; only the major number where the release is not known, None
             where not even that.
         power_mode: name of nvpmodel's mode, such as "MAXN_SUPER", or its number; None where nothing tells.
@@ -40,26 +40,31 @@ class Board(Struct, frozen=True, kw_only=True):
     """
 
     model: str | None
-    l4t: str
+    l4t: str | None
     jetpack: str | None
     power_mode: str | None
     clocks_fixed: bool | None
 
 
 def read_board(host: Host) -> Board | None:
-    """The Jetson that this is, None on any other machine: /etc/nv_tegra_release is Jetson Linux's own."""
+    """The Jetson that this is, by its device tree or by Jetson Linux's own file; None on any other machine."""
     text = host.read("/etc/nv_tegra_release")
     found = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", text or "")
-    if found is None:
+    if found is None and not is_tegra(host):
         return None
-    l4t = f"{found[1]}.{found[2]}".rstrip(".")
+    l4t = f"{found[1]}.{found[2]}".rstrip(".") if found else None
     return Board(
         model=host.read("/proc/device-tree/model") or None,
         l4t=l4t,
-        jetpack=jetpack_of(l4t),
+        jetpack=jetpack_of(l4t or ""),
         power_mode=power_mode(host),
         clocks_fixed=clocks_fixed(host),
     )
+
+
+def is_tegra(host: Host) -> bool:
+    """Whether the device tree names one of NVIDIA's systems on a chip, which a container cannot hide."""
+    return "nvidia,tegra" in (host.read("/proc/device-tree/compatible") or "")
 
 
 def jetpack_of(l4t: str) -> str | None:

@@ -16,7 +16,7 @@ from pose_runtime.machine.gpu import ask_cuda, driver_version, has_nvidia_gpu
 from pose_runtime.machine.host import Host
 from pose_runtime.version import version
 
-_LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "tensorrt", "tensorrt-rtx", "pycuda", "polygraphy", "msgspec")
+_LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "tensorrt", "tensorrt-rtx", "pycuda", "msgspec")
 
 
 class Machine(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from pose_runtime.gpu.driver import Gpu
+from pose_runtime.machine.board import is_tegra
 from pose_runtime.machine.host import Host
 
 _ASK = """
@@ -51,7 +52,7 @@ def ask_cuda(host: Host) -> Cuda:
 
 def has_nvidia_gpu(host: Host) -> bool:
     """Whether an NVIDIA GPU is built in, working or not: a Jetson, a loaded driver, or a display controller on PCI."""
-    if host.has("/etc/nv_tegra_release") or host.has("/proc/driver/nvidia/version"):
+    if host.has("/etc/nv_tegra_release") or host.has("/proc/driver/nvidia/version") or is_tegra(host):
         return True
     devices = host.glob("/sys/bus/pci/devices/*")
     return any(
