@@ -73,8 +73,8 @@ class FakeHost(Host):
         return self.free
 
 
-def meminfo(total_gib: float, free_gib: float, swap_gib: float = 0) -> str:
-    kib = {"MemTotal": total_gib, "MemAvailable": free_gib, "SwapTotal": swap_gib}
+def meminfo(total_gib: float, free_gib: float) -> str:
+    kib = {"MemTotal": total_gib, "MemAvailable": free_gib}
     return "\n".join(f"{name}: {int(gib * 2**20)} kB" for name, gib in kib.items())
 
 
@@ -104,8 +104,8 @@ def orin_nano(root: Path, **options: Any) -> FakeHost:
         "/var/lib/nvpmodel/status": "pmode:0001\n",
         "/etc/nvpmodel.conf": "# < POWER_MODEL ID=9 NAME=MAXN_OLD >\n< POWER_MODEL ID=0 NAME=15W >\n"
         "< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n",
-        "/proc/meminfo": meminfo(7.4, 5.2, 3.7),
-        "/proc/swaps": "Filename Type Size Used Priority\n/dev/zram0 partition 635000 0 5\n",
+        "/proc/meminfo": meminfo(7.4, 5.2),
+        "/proc/swaps": "Filename Type Size Used Priority\n/dev/zram0 partition 3900000 0 5\n",
         "/sys/class/hwmon/hwmon1/name": "ina3221\n",
         "/sys/class/hwmon/hwmon1/in1_label": "VDD_IN\n",
         "/sys/class/hwmon/hwmon1/in1_input": "4976\n",

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pose_runtime.cli import doctor
-from pose_runtime.doctor.examine import CHECKS
-
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "troubleshooting.md"
 
@@ -48,12 +45,3 @@ def test_the_code_says_so(message: str) -> None:
 
 def test_a_message_that_nobody_gives_would_be_found() -> None:
     assert not any("the flux capacitor is empty" in text for text in texts())
-
-
-def test_pages_name_what_there_is() -> None:
-    """Options that the pages on measuring and on the Jetson use are those of the commands."""
-    bench = (ROOT / "runtime" / "pose_runtime" / "cli" / "bench.py").read_text()
-    for option in re.findall(r"^\| `(--[a-z]+)", (ROOT / "docs" / "bench.md").read_text(), re.MULTILINE):
-        assert f'"{option}"' in bench or f" {option[2:]}: Annotated" in bench, option
-    assert "report: Annotated" in Path(doctor.__file__).read_text()
-    assert len(CHECKS) == len({check.__name__ for check in CHECKS})

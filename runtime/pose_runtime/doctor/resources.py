@@ -33,12 +33,11 @@ def check_swap(patient: Patient) -> Finding:
     """Enough memory and swap for TensorRT to build a plan; only where it would."""
     if not patient.has_gpu:
         return Finding(check="swap", status="not applicable", text="only building plans for a GPU needs it")
-    total, swap = (memory_bytes(patient.host, field) or 0 for field in ("MemTotal", "SwapTotal"))
-    swaps = [line.split()[0] for line in (patient.host.read("/proc/swaps") or "").splitlines()[1:] if line.split()]
-    compressed = " (compressed memory only)" * (bool(swaps) and all("zram" in name for name in swaps))
-    text = f"{swap / _GIB:.1f} GiB{compressed} beside {total / _GIB:.1f} GiB of memory"
-    real = total + (0 if compressed else swap)
-    if real >= _LEAST_TO_BUILD:
+    total, (swap, zram) = memory_bytes(patient.host, "MemTotal") or 0, _swaps(patient)
+    text = f"{swap / _GIB:.1f} GiB beside {total / _GIB:.1f} GiB of memory"
+    if zram:
+        text += f"; {zram / _GIB:.1f} GiB of zram do not count, for they are memory"
+    if total + swap >= _LEAST_TO_BUILD:
         return Finding(check="swap", status="ok", text=text)
     remedy = (
         "sudo fallocate -l 8G /var/jetpose.swap && sudo chmod 600 /var/jetpose.swap && "
@@ -46,6 +45,15 @@ def check_swap(patient: Patient) -> Finding:
     )
     text += ": building a plan of a large network may run out of memory"
     return Finding(check="swap", status="warning", text=text, remedy=remedy)
+
+
+def _swaps(patient: Patient) -> tuple[int, int]:
+    """Bytes of swap on disks, and of swap that is compressed memory."""
+    sizes = {True: 0, False: 0}
+    for line in (patient.host.read("/proc/swaps") or "").splitlines()[1:]:
+        name, _, size = (line.split() + ["", "", "0"])[:3]
+        sizes["zram" in name] += int(size) * 1024 if size.isdigit() else 0
+    return sizes[False], sizes[True]
 
 
 def check_disk(patient: Patient) -> Finding:
