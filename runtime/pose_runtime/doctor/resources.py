@@ -51,7 +51,7 @@ def _swaps(patient: Patient) -> tuple[int, int]:
     """Bytes of swap on disks, and of swap that is compressed memory."""
     sizes = {True: 0, False: 0}
     for line in (patient.host.read("/proc/swaps") or "").splitlines()[1:]:
-        name, _, size = (line.split() + ["", "", "0"])[:3]
+        name, _, size = [*line.split(), "", "", "0"][:3]
         sizes["zram" in name] += int(size) * 1024 if size.isdigit() else 0
     return sizes[False], sizes[True]
 
