@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Copies what a GPU machine without network and without the reference folder needs into .carry/ (git-ignored, at most
-# 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64).
+# 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64). pycuda
+# among them is built here from source where nvcc and python3.12 are, or copied: PYCUDA_WHEEL names one.
 # run_all.sh uses .carry/ where it is.
 #   tests/gpu/pack.sh [--wheels | --train]
 #   --train   instead, what tests/gpu/train.sh needs: bodies and motion to render people from, and packages
@@ -36,6 +37,13 @@ for name in decode ae_group grmi deeppose oks_nms; do
 done
 for option in "$@"; do
   [ "$option" = --wheels ] || { echo "unknown option: $option" >&2; exit 2; }
-  fetch msgspec typer rich scikit-build-core
+  fetch msgspec typer rich scikit-build-core pytest pytools platformdirs Mako MarkupSafe siphash24 typing_extensions
+  if [ -n "${PYCUDA_WHEEL:-}" ]; then
+    cp "$PYCUDA_WHEEL" "$wheels/"
+  elif command -v nvcc > /dev/null && command -v python3.12 > /dev/null; then
+    "$shared/gpu/build_pycuda.sh" python3.12 "$wheels"
+  else
+    echo "WITHOUT pycuda: no nvcc or no python3.12 here; the frame path will not be tested there" >&2
+  fi
 done
 check

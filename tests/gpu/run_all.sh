@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU: builds each tests/gpu/test_*.cu with nvcc and runs it, each kernel against the CPU build
 # of its algorithm; then, where tests/gpu/pack.sh has put goldens into .carry/, the goldens on this machine's CPU build.
+# Then the whole frame path with a torch network, and what it adds to that network, where torch for CUDA and pycuda are.
 # Exits 1 if one fails, 77 if there is no usable GPU.
 #   tests/gpu/run_all.sh [--compile-only | --emulate] [--sanitize] [NAME ...]     NAME: such as test_paf; default all
 #   --compile-only   needs no GPU
@@ -67,6 +68,21 @@ if [ "$mode" = run ] && [ -d .carry/reference ]; then
     echo "goldens: passed"; passed=$((passed + 1))
   else
     echo "goldens: FAILED"; tail -20 "$out/native.log" "$out/goldens.log"; failed=$((failed + 1))
+  fi
+fi
+if [ "$mode" = run ] && [ "$skipped" = 0 ]; then
+  if ! . tests/gpu/setup.sh; then
+    fail "frame path" "jetpose does not build" "$out/native.log"
+  elif ! "$python" -c 'import pycuda.driver, pytest, torch; assert torch.cuda.is_available()' > "$out/frame_path.log" 2>&1
+  then
+    echo "frame path: skipped, $(tail -1 "$out/frame_path.log")"; skipped=$((skipped + 1))
+  else
+    "$python" -m pytest -q -m gpu tests/gpu/test_frame_path.py > "$out/frame_path.log" 2>&1 &&
+      { echo "frame path: $(tail -1 "$out/frame_path.log")"; passed=$((passed + 1)); } ||
+      fail "frame path" FAILED "$out/frame_path.log"
+    PYTHONPATH=$PYTHONPATH:tests "$python" tests/gpu/bench_frame_path.py "$out/frame_path.json" \
+      > "$out/bench_frame_path.log" 2>&1 && passed=$((passed + 1)) || { echo "added time: FAILED"; failed=$((failed + 1)); }
+    cat "$out/bench_frame_path.log"
   fi
 fi
 echo "$passed passed, $failed failed, $skipped skipped"

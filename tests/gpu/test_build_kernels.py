@@ -147,12 +147,15 @@ def test_the_package_build_says_when_kernels_are_left_out(machine: Path) -> None
 
 
 def test_a_release_takes_the_pinned_compilers_only(machine: Path) -> None:
-    make_nvcc(machine / "cuda" / "bin", release="13.1")
-    if any(Path(folder, "nvidia", "cuda_nvrtc").exists() for folder in sys.path):
-        pytest.skip("this interpreter has the wheels of deploy/cuda-requirements.txt")
-    done = configure(machine / "build", "-DJETPOSE_KERNELS=release")
-    assert done.returncode != 0
-    assert "JETPOSE_KERNELS=release: build_kernels: no nvcc found; pip install -r" in words(done.stderr)
+    """Not what happens to be on PATH; -S: an interpreter without packages, and so without NVIDIA's wheels."""
+    program = make_nvcc(machine / "cuda" / "bin", release="13.1")
+    command = [sys.executable, "-S", build_kernels.__file__, "--which-nvcc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, str(program))
+    done = subprocess.run([*command, "--from", "wheels"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("build_kernels: no nvcc found; pip install -r deploy/cuda-requirements.txt")
+    assert "--from wheels --nvcc 90 110 --nvrtc 87" in (NATIVE / "kernels.cmake").read_text()
 
 
 def test_the_terminal_hears_it_even_where_pip_hides_the_build(machine: Path) -> None:

@@ -156,6 +156,18 @@ def test_boxes_go_row_by_row(tmp_path: Path) -> None:
         assert cuda.launched_graphs > 0
 
 
+def test_one_graph_serves_all_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny.write(tmp_path / "tiny.pose", resize=tiny.CROP, batch=0)
+    image = tiny.frame((30, 40), (90, 60), (64, 20))
+    with tiny_gpu(bundle, max_batch=2) as (on_gpu, cpu, cuda):
+        for i in range(6):
+            boxes = [(2 * i, 10, 60, 60), (50, 20 - 3 * i, 70, 70 + i)]
+            assert_same(on_gpu(image, boxes=boxes), cpu(image, boxes=boxes), 0)
+            if i == 2:
+                monkeypatch.setattr(gpu_inputs, "plan_crops", lambda *_, **__: pytest.fail("planned in the frame loop"))
+        assert cuda.launched_graphs == 5
+
+
 def other_family(roles: dict[str, tuple[int, ...]], decoder: Any) -> manifest.Manifest:
     """`tiny`'s manifest with other heads."""
     outputs = tuple(
@@ -249,13 +261,14 @@ def test_nothing_is_allocated_or_planned_per_frame(small: Bundle, monkeypatch: p
         assert cuda.launched_graphs == 12
 
 
-def test_a_new_size_is_planned_and_old_ones_go(small: Bundle) -> None:
+def test_a_new_size_is_planned_and_old_ones_go(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_pipeline, "_MAX_SHAPES", 3)
     with tiny_gpu(small) as (on_gpu, cpu, cuda):
-        for width in range(64, 64 + 8 * 10, 8):
+        for width in range(64, 64 + 8 * 6, 8):
             image = tiny.frame((20, 30), (40, 40), None, size_wh=(width, 48))
             assert_same(on_gpu(image), cpu(image), 0)
         kept = sum(allocation.live and allocation.kind == "locked" for allocation in cuda.allocations)
-        assert kept == 2 * 8 + 2  # frames of eight sizes, and the results
+        assert kept == 2 * 3 + 2  # frames of three sizes, and the results
 
 
 def test_all_is_freed_in_reverse_order(small: Bundle) -> None:

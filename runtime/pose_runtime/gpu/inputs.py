@@ -15,7 +15,7 @@ from pose_runtime.frame import Frame, PixelFormat
 from pose_runtime.gpu.device import ALIGNMENT, Resources, Stream
 from pose_runtime.gpu.frame_memory import Clock, FrameMemory, MemoryKind, choose_kind
 from pose_runtime.gpu.launch import Launch
-from pose_runtime.gpu.preprocess import plan_preprocess
+from pose_runtime.gpu.preprocess import crops_bytes, plan_crops, plan_preprocess
 from pose_runtime.gpu.tensors import Tensors
 from pose_runtime.manifest import Input
 from pose_runtime.preprocess import preprocess
@@ -56,13 +56,7 @@ def run_shape(jobs: Sequence[Job], is_fixed: bool) -> tuple[RunShape, list[Frame
 
 
 class Inputs(ABC):
-    """The way of frames of one shape into the input tensor; each of the slots has its own memory.
-
-    Attributes:
-        can_be_captured: what `enqueue` queues is the same for every run of a slot.
-    """
-
-    can_be_captured: bool
+    """The way of frames of one shape into the input tensor; each of the slots has its own memory."""
 
     @abstractmethod
     def stage(self, slot: int, frames: Sequence[Frame], jobs: Sequence[Job]) -> None:
@@ -74,11 +68,23 @@ class Inputs(ABC):
 
     @abstractmethod
     def enqueue(self, slot: int, stream: Stream) -> None:
-        """Queue what fills the rows of the input tensor."""
+        """Queue what fills the rows of the input tensor: the same for every run of a slot, so that a graph holds it."""
+
+
+class _Source(NamedTuple):
+    """One frame of a run in the run's memory: offsets of its planes and of its crops' parameters, and its rows."""
+
+    planes: tuple[int, ...]
+    crops: int
+    rows: range
 
 
 class DeviceInputs(Inputs):
-    """Raw frames go to the GPU, and a kernel per row samples, converts and normalises them there.
+    """Raw frames go to the GPU, where kernels sample, convert and normalise them.
+
+    Whole frames of one shape are always sampled alike: a launch each, with all its numbers in the arguments. Boxes are
+    others in every run: one launch for all crops of a frame reads their parameters from memory, where they are copied
+    together with the frame.
 
     Args:
         resources: frees it.
@@ -100,54 +106,89 @@ class DeviceInputs(Inputs):
         kind: MemoryKind,
         slots: int,
     ) -> None:
-        self.can_be_captured = shape.is_fixed
         self._input, self._tensors, self._shape = wanted, tensors, shape
-        self._places, size = _place(jobs)
+        self._sources, size = self._place(jobs)
         self._memory = [FrameMemory(resources, kind, size) for _ in range(slots)]
-        self._launches = [self._plan(memory, jobs) for memory in self._memory]
+        self._launches = [self._plan(memory.address, jobs) for memory in self._memory]
 
     def stage(self, slot: int, frames: Sequence[Frame], jobs: Sequence[Job]) -> None:
-        """Copy the planes, their padding included, into page-locked memory."""
-        memory = self._memory[slot]
-        for frame, places in zip(frames, self._places, strict=True):
-            for plane, size, at in zip(frame.planes, frame.plane_bytes, places, strict=True):
-                np.copyto(memory.host[at : at + size], plane.reshape(-1)[:size])
-        if not self.can_be_captured:
-            self._launches[slot] = self._plan(memory, jobs)
+        """Copy the planes, their padding included, into page-locked memory; and the crops' parameters."""
+        host = self._memory[slot].host
+        for frame, source in zip(frames, self._sources, strict=True):
+            for plane, size, at in zip(frame.planes, frame.plane_bytes, source.planes, strict=True):
+                np.copyto(host[at : at + size], plane.reshape(-1)[:size])
+            if not self._shape.is_fixed:
+                crops = self._crops(jobs, source)
+                host[source.crops : source.crops + len(crops)] = np.frombuffer(crops, np.uint8)
 
     def upload(self, slot: int, stream: Stream) -> None:
-        """Queue one copy of all planes, or none where kernels read the staged ones."""
+        """Queue one copy of all, or none where kernels read what was staged."""
         self._memory[slot].upload(stream)
 
     def enqueue(self, slot: int, stream: Stream) -> None:
-        """Queue one kernel per row."""
+        """Queue the kernels."""
         for launch in self._launches[slot]:
             stream.launch(launch)
 
-    def _plan(self, memory: FrameMemory, jobs: Sequence[Job]) -> list[Launch]:
+    def _plan(self, address: int, jobs: Sequence[Job]) -> list[Launch]:
         wanted, tensor = self._input, self._tensors.input
+        half = tensor.dtype == np.float16
         launches = []
-        for row, (job, source) in enumerate(zip(jobs, self._shape.rows, strict=True)):
-            layout = self._shape.layouts[source]
+        for layout, source in zip(self._shape.layouts, self._sources, strict=True):
+            planes, first = [address + at for at in source.planes], source.rows[0]
+            if self._shape.is_fixed:
+                launches += [
+                    plan_preprocess(
+                        *layout,
+                        planes,
+                        jobs[row].geometry,
+                        colour=wanted.colour,
+                        mean=wanted.mean,
+                        std=wanted.std,
+                        out=tensor.row(row),
+                        half=half,
+                    )
+                    for row in source.rows
+                ]
+                continue
             launches.append(
-                plan_preprocess(
+                plan_crops(
                     *layout,
-                    [memory.address + at for at in self._places[source]],
-                    job.geometry,
-                    colour=wanted.colour,
-                    mean=wanted.mean,
-                    std=wanted.std,
-                    out=tensor.row(row),
-                    half=tensor.dtype == np.float16,
+                    planes,
+                    input_wh=jobs[first].geometry.size_wh,
+                    room=len(source.rows),
+                    crops=address + source.crops,
+                    out=tensor.row(first),
+                    half=half,
                 )
             )
         return launches
 
+    def _crops(self, jobs: Sequence[Job], source: _Source) -> bytes:
+        wanted, geometries = self._input, [jobs[row].geometry for row in source.rows]
+        return crops_bytes(geometries, len(geometries), colour=wanted.colour, mean=wanted.mean, std=wanted.std)
+
+    def _place(self, jobs: Sequence[Job]) -> tuple[list[_Source], int]:
+        """Where everything lies in one piece of memory, and the size of that."""
+        sources: list[_Source] = []
+        end = 0
+
+        def take(size: int) -> int:
+            nonlocal end
+            start, end = end, end + -(-size // ALIGNMENT) * ALIGNMENT
+            return start
+
+        for index in range(len(self._shape.layouts)):
+            first = self._shape.rows.index(index)
+            rows = range(first, first + self._shape.rows.count(index))  # jobs of one frame are neighbours
+            planes = tuple(take(size) for size in jobs[first].frame.plane_bytes)
+            crops = 0 if self._shape.is_fixed else take(len(self._crops(jobs, _Source(planes, 0, rows))))
+            sources.append(_Source(planes, crops, rows))
+        return sources, end
+
 
 class HostInputs(Inputs):
     """The CPU makes the input, and that goes to the GPU: for builds without kernels."""
-
-    can_be_captured = True
 
     def __init__(self, resources: Resources, wanted: Input, tensors: Tensors, rows: int, slots: int) -> None:
         self._input, self._tensor = wanted, tensors.input
@@ -198,17 +239,3 @@ def _once(inputs: Inputs, stream: Stream, frames: Sequence[Frame], jobs: Sequenc
     inputs.upload(0, stream)
     inputs.enqueue(0, stream)
     stream.synchronize()
-
-
-def _place(jobs: Sequence[Job]) -> tuple[list[tuple[int, ...]], int]:
-    """Where each plane of each frame lies in one piece of memory, and the size of that."""
-    _, frames = run_shape(jobs, is_fixed=True)
-    places: list[tuple[int, ...]] = []
-    end = 0
-    for frame in frames:
-        starts = []
-        for size in frame.plane_bytes:
-            starts.append(end)
-            end += -(-size // ALIGNMENT) * ALIGNMENT
-        places.append(tuple(starts))
-    return places, end

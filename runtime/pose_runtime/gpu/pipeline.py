@@ -38,7 +38,7 @@ from pose_runtime.poses import Poses
 
 _LOG = logging.getLogger(__name__)
 _SLOTS = 2
-_MAX_SHAPES = 8  # run shapes whose memory and graphs are kept
+_MAX_SHAPES = 16  # run shapes whose memory and graphs are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,22 +319,15 @@ class GpuPipeline(BasePipeline):
 
     def _queue(self, shape: _Shape, slot: _Slot) -> None:
         """Pre-processing, network and decoding: the slot's graph, or one by one."""
-        pre_in_graph = shape.inputs.can_be_captured
-        if self.path.replay == "graph":
-            graph = self._graph(shape, slot)
-            if graph:
-                if not pre_in_graph:
-                    self._prepare(shape, slot)
-                graph.launch(self._compute)
-                return
-        self._prepare(shape, slot)
-        self._infer(shape, slot)
+        graph = self._graph(shape, slot) if self.path.replay == "graph" else None
+        if graph:
+            graph.launch(self._compute)
+        else:
+            self._enqueue(shape, slot)
 
-    def _prepare(self, shape: _Shape, slot: _Slot, *, at_replay: bool = False) -> None:
+    def _enqueue(self, shape: _Shape, slot: _Slot, *, at_replay: bool = False) -> None:
         shape.inputs.enqueue(slot.index, self._compute)
         self._compute.record(slot.prepared, at_replay=at_replay)
-
-    def _infer(self, shape: _Shape, slot: _Slot, *, at_replay: bool = False) -> None:
         self.engine.enqueue(self._compute.handle)
         self._compute.record(slot.inferred, at_replay=at_replay)
         self._outputs.enqueue(slot.index, self._compute, shape.rows)
@@ -348,14 +341,8 @@ class GpuPipeline(BasePipeline):
             shape.binding = self._binding
             return None
         if slot.index not in shape.graphs:
-
-            def enqueue() -> None:
-                if shape.inputs.can_be_captured:
-                    self._prepare(shape, slot, at_replay=True)
-                self._infer(shape, slot, at_replay=True)
-
             try:
-                shape.graphs[slot.index] = capture(self._compute, enqueue)
+                shape.graphs[slot.index] = capture(self._compute, partial(self._enqueue, shape, slot, at_replay=True))
             except EngineError as error:
                 self._fall_back(f"no CUDA graph: {error}", replay="stream")
                 return None
