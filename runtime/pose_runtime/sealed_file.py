@@ -118,7 +118,7 @@ def _read(file: Any, size: int, key: Any) -> Sealed | None:
     payload = file.read(size - start - length)
     digest = hashlib.sha256(head[-4:] + header)
     digest.update(payload)
-    if digest.digest() != head[len(_MAGIC) : len(_MAGIC) + 32] or file.read(1):
+    if digest.digest() != head[len(_MAGIC) : len(_MAGIC) + 32]:
         return None
     return Sealed(parts.report, payload, digest.hexdigest())
 

@@ -71,6 +71,7 @@ def make(version: str) -> Any:
         stats: how often what was done.
         built: configurations of the builds, as dictionaries.
         violations: objects that were freed before what depends on them.
+        live: runtimes and engines that hold memory.
         push: takes a stream and a run, to do when the stream's turn comes; here at once.
         memory_at: takes an address and a size; the device memory there.
     """
@@ -78,7 +79,7 @@ def make(version: str) -> Any:
     number = version.removeprefix("rtx-")
     vars(trt).update(
         __version__=number, gpu="Orin", has_gpu=True, free_mib=4096, dla_cores=0, dla_kinds=(), refuse=None,
-        stats={}, built=[], violations=[], machine_version=version,
+        stats={}, built=[], violations=[], live=weakref.WeakSet(), machine_version=version,
         push=lambda stream, run: run(), memory_at=_host_memory,
     )  # fmt: skip
     for cls in (*_enums(), *_building(trt, version), *_running(trt, number)):
@@ -461,6 +462,7 @@ def _running(trt: Any, number: str) -> list[type]:
             self._modes = {v.name: modes.INPUT for v in graph.input} | {v.name: modes.OUTPUT for v in graph.output}
             self._session: Any = None
             weakref.finalize(runtime, _freed, trt, "runtime", weakref.ref(self))
+            trt.live.add(self)
 
         @property
         def num_io_tensors(self) -> int:
@@ -516,6 +518,7 @@ def _running(trt: Any, number: str) -> list[type]:
             require(trt.has_gpu, "a Runtime without a driver crashes the process")
             require(getattr(logger, "_is_ready", False), "the logger's base class was not initialised")
             trt.last_logger = weakref.ref(logger)
+            trt.live.add(self)
             self._core: int | None = None
 
         @property

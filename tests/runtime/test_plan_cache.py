@@ -145,6 +145,15 @@ def test_files_are_for_all_to_read_and_the_owner_to_write(cache: PlanCache) -> N
     assert cache.path(KEY).stat().st_mode & 0o777 == 0o644
 
 
+def test_what_a_killed_writer_left_is_in_nobodys_way(cache: PlanCache) -> None:
+    cache.get_or_build(KEY, made(b"old"))
+    left = cache.folder / f".{cache.path(KEY).name}.tmp"
+    left.write_bytes(b"half")
+    assert cache.get_or_build(KEY, made(), rebuild=True).sha256 != ""
+    assert not left.exists()
+    assert cache.get_or_build(KEY, never).data == PLAN
+
+
 def test_timing_and_proof(cache: PlanCache) -> None:
     assert cache.timing(MACHINE) == b""
     cache.store_timing(MACHINE, b"timings")

@@ -229,8 +229,11 @@ def test_full_memory_for_the_context_only(trt: Any, tmp_path: Path) -> None:
         return engine
 
     trt.Runtime.deserialize_cuda_engine = then_full
-    with pytest.raises(EngineError, match=r"cannot make an execution context: .*OutOfMemory.*; memory is full"):
+    with pytest.raises(
+        EngineError, match=r"cannot make an execution context: .*OutOfMemory.*; memory is full"
+    ) as error:
         TensorRtEngine(library, plan)
+    assert len(trt.live) == 0, f"kept by {error}"
 
 
 def test_what_the_builder_refuses(trt: Any, tmp_path: Path, cache: PlanCache) -> None:
