@@ -33,7 +33,7 @@ extern "C" __global__ void jetpose_preprocess_half(preprocess::Image image, prep
   if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
 }
 
-// Several crops of one image, as of many people: grid.z crops, otherwise as jetpose_preprocess.
+// Several crops of one image, as of many people: grid.z crops, otherwise as above.
 //   crops (grid.z,), each with the same size and colour, or with width 0: nothing is written
 //   out (grid.z, 3 or 1, H, W)
 template <class Out>

@@ -18,9 +18,11 @@ from pose_export.presets import load_preset
 from pose_runtime.decode import (
     Decoded,
     Decoder,
+    EmbeddingDecoder,
     Grid,
     HeatmapDecoder,
     OffsetDecoder,
+    PafDecoder,
     VectorDecoder,
 )
 from pose_runtime.decode.heatmap import Refine
@@ -61,9 +63,7 @@ def check(device: Device, outputs: Outputs, tolerance: float = 0) -> int:
     for one, other in zip(got, wanted, strict=True):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance) if tolerance else np.testing.assert_array_equal(
-            one, other
-        )
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)  # NaN equals NaN
     return len(wanted.scores)
 
 
@@ -104,7 +104,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"paf {name}", preset(name), (23, 19), (184, 150))
     yield Case("paf openpose", OPENPOSE, (21, 17), (168, 136))
     yield Case("paf trt-pose centre", changed(preset("trt-pose"), grid="centre", window=4), (28, 23), (224, 184))
-    yield Case("paf lightweight aligned, few", changed(preset("lightweight-openpose"), grid="aligned", **FEW), (24, 17), (90, 70))  # fmt: skip  # noqa: E501
+    few = changed(preset("lightweight-openpose"), grid="aligned", **FEW)
+    yield Case("paf lightweight aligned, few", few, (24, 17), (90, 70))
     yield Case("paf trt-pose, few", changed(preset("trt-pose"), **FEW), (28, 23), (224, 184))
     for name in ("higherhrnet", "higherhrnet-tiny"):
         yield Case(f"embedding {name}", preset(name), (25, 18), (100, 72))
@@ -144,9 +145,9 @@ def test_equals_the_cpu_on_one_arena(case: Case, block: int) -> None:
     spoil(spoilt)
     device = Device(case.decoder, scenes[0], case.input_wh, block, fill=0xFF if block == 32 else 0x5A)
     found = [check(device, outputs, tolerance(case.decoder)) for outputs in (*scenes, spoilt, scenes[0])]
-    assert max(found) > 0
-    if not isinstance(case.decoder, HeatmapDecoder):  # it takes noise for a person
-        assert found[2 if block == 32 else 1] <= found[0]
+    many = isinstance(case.decoder, PafDecoder | EmbeddingDecoder)
+    assert max(found) >= (2 if many else 1)
+    assert not many or found[2 if block == 32 else 1] == 0  # nobody there
 
 
 @pytest.mark.slow
