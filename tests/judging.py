@@ -38,7 +38,9 @@ def plan(method: str = "minmax", high: float = 4.0) -> Plan:
     tensors = ("image", *(f"r{i}" for i in range(LAYERS)), f"c{LAYERS}")
     ranges = {name: (-high if name == "image" else 0.0, high) for name in tensors}
     nodes = tuple(f"c{i}" for i in range(LAYERS))
-    return Plan(version=VERSION, int8=nodes, ranges=ranges, exponents={}, fp32=(), method=method, data="numbers")
+    return Plan(
+        version=VERSION, int8=nodes, ranges=ranges, exponents={}, shifts={}, fp32=(), method=method, data="numbers"
+    )
 
 
 def int8_nodes(data: bytes) -> set[str]:

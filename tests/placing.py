@@ -61,6 +61,7 @@ def plan_of(model: onnx.ModelProto, images: Iterable[Array], *, heads: bool = Fa
         "int8": chosen or tuple(node.name for node in weighted(model) if heads or not node.head),
         "ranges": ranges(model, images, candidates(model)),
         "exponents": {},
+        "shifts": {},
         "fp32": (),
         "method": "minmax",
         "data": "test",
@@ -121,6 +122,22 @@ def small(
     model.graph.output.extend(inferred.graph.output)
     onnx.checker.check_model(model)
     return model
+
+
+def bias_of(model: onnx.ModelProto, name: str) -> Array | None:
+    """A convolution's bias, or None."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    inputs = next(n.input for n in model.graph.node if n.output[0] == name)
+    return stored[inputs[2]] if len(inputs) > 2 else None
+
+
+def with_outputs(model: onnx.ModelProto, *names: str) -> onnx.ModelProto:
+    """The model with other tensors given away."""
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.output[:]
+    new.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return new
 
 
 def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

@@ -98,6 +98,7 @@ def plan_of(
     return Plan(
         version=VERSION,
         exponents=divisors,
+        shifts={},
         int8=tuple(node.name for node in weighted(model) if heads or not node.head),
         ranges={tensor: (-value, value) for tensor, value in largest.items()},
         fp32=(),

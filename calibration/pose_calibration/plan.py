@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from pose_runtime.errors import CalibrationError
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 64 << 20
 
 Exponent = Annotated[int, Meta(ge=-30, le=30)]
@@ -31,6 +31,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         exponents: activation tensor -> e per channel: it is divided by 2^e before it is rounded, and the weights that
             read it are multiplied by that (`equalise.py`); tensors without an entry are not. The ranges are those of
             the divided tensors.
+        shifts: convolution -> what its bias gains per output channel where the node is INT8 (`bias.py`).
         fp32: nodes that stay FP32 where the graph is typed FP16, because a value there overflows.
         method: how the ranges were chosen (`limits.METHODS`).
         data: what they were measured on, in words.
@@ -40,6 +41,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     int8: tuple[TensorName, ...]
     ranges: dict[TensorName, tuple[float, float]]
     exponents: dict[TensorName, tuple[Exponent, ...]]
+    shifts: dict[TensorName, tuple[float, ...]]
     fp32: tuple[TensorName, ...]
     method: str
     data: str
@@ -68,4 +70,7 @@ def decode_plan(data: bytes, name: str) -> Plan:
     for tensor, (low, high) in plan.ranges.items():
         if not (math.isfinite(low) and math.isfinite(high) and low <= 0 <= high):
             raise CalibrationError(f"{name}: range of {tensor!r}: got {low} to {high}, wanted finite, around 0")
+    for node, shift in plan.shifts.items():
+        if not all(map(math.isfinite, shift)):
+            raise CalibrationError(f"{name}: shifts of {node!r}: wanted finite numbers")
     return plan

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 import onnx
 
+from pose_calibration.bias import shifts
+from pose_calibration.centre import centred
 from pose_calibration.collect import collect
 from pose_calibration.equalise import Exponents, channel_reach, cut, equalised, exponents, read_by_weights
 from pose_calibration.histogram import Histogram
@@ -105,12 +107,15 @@ def quantise(
     nodes = tuple(name for name in int8_nodes(model, size_wh) if name not in fp32)
     if not nodes:
         raise CalibrationError("every layer with weights is an output or too large for FP16: nothing can be INT8")
+    inputs = NetworkInputs(settings.calibration, manifest.input)
+    lost = shifts(model, inputs, budget_bytes=settings.memory)
     plans = [
         Plan(
             version=VERSION,
             int8=nodes,
             ranges={name: limits(histogram, method) for name, histogram in histograms.items()},
             exponents=chosen,
+            shifts=lost,
             fp32=fp32,
             method=method,
             data=settings.calibration.description,
@@ -132,8 +137,10 @@ def quantise(
 def _measured(
     manifest: Manifest, model: onnx.ModelProto, settings: Settings, progress: OnProgress
 ) -> tuple[onnx.ModelProto, Exponents, dict[str, Histogram]]:
-    """The network with its channels equalised, how, and the histograms of its tensors."""
-    inputs, plain = NetworkInputs(settings.calibration, manifest.input), encode(model)
+    """The network, centred and with its channels equalised, how these were, and the histograms of its tensors."""
+    inputs = NetworkInputs(settings.calibration, manifest.input)
+    model = centred(model, inputs, budget_bytes=settings.memory)
+    plain = encode(model)
     reach = channel_reach(plain, read_by_weights(model), inputs, budget_bytes=settings.memory)
     bounded = tuple(cut(model))
     peaks = channel_reach(plain, bounded, inputs, budget_bytes=settings.memory, quantile=1) if bounded else {}

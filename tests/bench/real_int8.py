@@ -112,6 +112,7 @@ def rows_of_naive(case: Case) -> Iterator[Row]:
             int8=tuple(node.name for node in weighted(case.model)),
             ranges={name: limits(histogram, method) for name, histogram in histograms.items()},
             exponents={},
+            shifts={},
             fp32=(),
             method=method,
             data=case.calibration.description,

@@ -16,12 +16,16 @@ from shared import shared
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxsim")
 
-MEAN_OKS = {"tfpose_mobilenet_v2_small_368x432": 0.94, "mv2_hourglass_192": 0.95}
-"""At least, on both graphs."""
+OKS = {
+    "tfpose_mobilenet_v2_small_368x432": (0.95, 0.8),
+    "mv2_cpm_192": (0.97, 0.85),
+    "mv2_hourglass_192": (0.95, 0.85),
+}
+"""Mean and worst, at least, on both graphs."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEAN_OKS)
+@pytest.mark.parametrize("name", OKS)
 def test_everybody_stays(name: str, tmp_path: Path) -> None:
     shared("images", "photos")
     case = case_of(next(network for network in NETWORKS if network.name == name), tmp_path)
@@ -31,5 +35,7 @@ def test_everybody_stays(name: str, tmp_path: Path) -> None:
         assert row.tally is not None
         assert row.tally.people >= 10
         assert (row.tally.lost, row.tally.invented) == (0, 0)
-        assert row.tally.mean_oks >= MEAN_OKS[name]
+        mean, worst = OKS[name]
+        assert row.tally.mean_oks >= mean
+        assert row.tally.worst_oks >= worst
         assert row.loss < naive[row.role].loss

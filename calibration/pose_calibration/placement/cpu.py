@@ -16,6 +16,7 @@ from pose_calibration.placement.operators import data_of, moves, operands, pads_
 from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.qdq import Placement, with_qdq
 from pose_calibration.placement.scales import Ties, asymmetric
+from pose_calibration.placement.shifted import shifted
 from pose_calibration.placement.subpixel import subpixel
 from pose_calibration.placement.weighted import activation_of, planned, share_of
 from pose_calibration.plan import Plan
@@ -43,7 +44,7 @@ def cpu_graph(model: ModelProto, plan: Plan) -> ModelProto:
     Raises:
         CalibrationError: model and plan do not fit, or the model cannot be quantised.
     """
-    graph = Graph(prepared(model))
+    graph = shifted(Graph(prepared(model)), plan)
     graph, plan = subpixel(graph, plan, planned(graph, plan))
     graph, plan = aligned(graph, plan, integer_weighted(graph, plan))
     return with_qdq(graph, placement(graph, plan))

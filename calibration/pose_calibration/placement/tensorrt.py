@@ -15,6 +15,7 @@ from pose_calibration.placement.operators import ACTIVATIONS, data_of, moves
 from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.qdq import Placement, with_qdq
 from pose_calibration.placement.scales import Ties, half_scale, symmetric
+from pose_calibration.placement.shifted import shifted
 from pose_calibration.placement.subpixel import subpixel
 from pose_calibration.placement.weighted import activation_of, planned
 from pose_calibration.plan import Plan
@@ -34,7 +35,7 @@ def tensorrt_graph(model: ModelProto, plan: Plan) -> ModelProto:
     Raises:
         CalibrationError: model and plan do not fit, or the model cannot be quantised.
     """
-    graph = Graph(prepared(model))
+    graph = shifted(Graph(prepared(model)), plan)
     graph, plan = subpixel(graph, plan, planned(graph, plan))
     return typed(with_qdq(graph, placement(graph, plan)), frozenset(plan.fp32))
 
