@@ -10,6 +10,7 @@ import pytest
 
 import tiny
 from machines import H200, MODULES, FakeHost, gpu_pc, meminfo, orin_nano, pc, thor
+from pose_runtime.bench.run import Options
 from pose_runtime.cli import doctor as cli
 from pose_runtime.doctor import gpu as gpu_checks
 from pose_runtime.doctor import report as report_module
@@ -300,6 +301,24 @@ def test_the_report_has_all_and_tells_nobodys_name(
     assert (status, report["check"][0]["passed"]) == (1, False)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert "thermals" in capsys.readouterr().err
+
+
+def test_names_that_every_image_has_are_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "nvidia")
+    monkeypatch.setenv("SUDO_USER", "mirabelle")
+    monkeypatch.setattr(report_module.getpass, "getuser", lambda: "root")
+    monkeypatch.setattr(report_module.socket, "gethostname", lambda: "tegra-ubuntu")
+    assert report_module._names() == ("mirabelle",)
+
+
+def test_int8_is_left_out_where_its_poses_would_be_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny.write(tmp_path / "two.pose", ("reference", "cpu_int8"))
+    for has_dot, wanted in ((True, ["reference", "cpu_int8"]), (False, ["reference"])):
+        monkeypatch.setattr("pose_runtime.check.has_int8_dot", lambda has_dot=has_dot: has_dot)
+        report = report_module.make_report(bundle, (), Options(runs=1, quick=True), 0, pc(tmp_path / "root"))
+        assert [one.graph for one in report.build] == [one.graph for one in report.check] == wanted
+        assert report.bench is not None
+        assert list(report.bench.graphs) == wanted
 
 
 def test_a_step_that_fails_is_named_and_the_others_run(

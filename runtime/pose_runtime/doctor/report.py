@@ -20,7 +20,7 @@ from pose_runtime.bench.result import BenchResult
 from pose_runtime.bench.run import Options, bench_bundle
 from pose_runtime.bench.target import default_roles, open_target
 from pose_runtime.bundle import Bundle
-from pose_runtime.check import check_graph
+from pose_runtime.check import check_graph, why_skipped
 from pose_runtime.doctor.finding import Finding
 from pose_runtime.doctor.privacy import scrub
 from pose_runtime.errors import PoseError
@@ -30,6 +30,8 @@ from pose_runtime.machine.sensors import Reading, Sensors
 from pose_runtime.manifest import GraphRole
 
 VERSION = 1
+
+_NOBODYS = {"", "root", "localhost", "ubuntu", "nvidia", "jetson", "tegra-ubuntu", "orin", "thor", "user"}
 
 _Result = TypeVar("_Result")
 
@@ -117,7 +119,7 @@ def make_report(
             problems[name] = str(error)
             return otherwise
 
-    roles = default_roles(bundle, options.device, None)
+    roles = tuple(role for role in default_roles(bundle, options.device, None) if why_skipped(role) is None)
     frames = frames_of(bundle, None)
     nothing: BenchResult | None = None
     return Report(
@@ -142,11 +144,11 @@ def encode_report(report: Report) -> bytes:
 
 
 def _names() -> tuple[str, ...]:
-    """What must not leave this machine."""
+    """What must not leave this machine; the names that images come with tell nobody, and would spoil words."""
     names = {socket.gethostname(), os.environ.get("USER", ""), os.environ.get("SUDO_USER", "")}
     with contextlib.suppress(KeyError, OSError):  # a user without a name
         names.add(getpass.getuser())
-    return tuple(sorted(names - {"", "root", "localhost"}, key=len, reverse=True))
+    return tuple(sorted(names - _NOBODYS, key=len, reverse=True))
 
 
 def _build(bundle: Bundle, role: GraphRole, options: Options) -> Build:
