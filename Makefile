@@ -15,7 +15,7 @@ pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint const
 native := $(wildcard runtime/native/*)
 in_venv := PATH="$(abspath $(bin)):$$PATH" PYTHON="$(abspath $(bin))/python"
 
-.PHONY: demo test test-all lint bench docs kernels clean
+.PHONY: demo test test-all lint bench docs kernels wheel clean
 
 $(VENV)/base: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,7 @@ $(VENV)/base: constraints.txt
 # What a device needs: the runtime.
 $(VENV)/run: $(VENV)/base pyproject.toml $(native)
 	$(pip) --no-build-isolation --editable '.[cpu,live]'
+	@$(bin)/python -m pose_runtime.gpu.kernels
 	touch $@
 
 # A workstation without torch: bundles from ONNX files too.
@@ -84,10 +85,21 @@ bench: $(VENV)/dev
 docs: $(VENV)/dev
 	$(bin)/python docs/make_api.py > docs/api.md
 
-# Every CUDA kernel, compiled for every board, without a GPU.
-kernels: $(VENV)/dev
+$(VENV)/compilers: $(VENV)/dev deploy/cuda-requirements.txt
 	$(pip) --requirement deploy/cuda-requirements.txt
-	$(bin)/python deploy/build_kernels.py build/kernels
+	touch $@
+
+# Every CUDA kernel, compiled for every board, without a GPU; what each needs is what the committed table says.
+kernels: $(VENV)/compilers
+	$(bin)/python deploy/kernel_table.py build/kernels
+
+# The wheel that is released, in dist/: kernels for every board by the pinned compilers, so that a Jetson needs none.
+wheel: $(VENV)/compilers
+	rm -rf dist
+	$(in_venv) JETPOSE_KERNELS=release pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps \
+	  --wheel-dir dist .
+	$(in_venv) JETPOSE_WHEEL="$$(ls dist/jetpose-*.whl)" python -m pytest -q tests/gpu/test_wheel.py
+	ls -l dist
 
 clean:
 	rm -rf $(VENV) build $(OUT)

@@ -22,14 +22,26 @@ namespace jetpose {
 template <class T, int dims>
 using Array = nb::ndarray<T, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
 
-// Scratch memory of the calling thread, kept between calls: nothing is allocated once the largest case has run.
-// Contents are undefined; T must need no construction. `slot` tells apart the arrays that one call needs.
-template <class T, int slot = 0>
-T* scratch(std::size_t count) {
-  thread_local std::vector<T> memory;
-  if (memory.size() < count) memory.resize(count);
-  return memory.data();
-}
+// Scratch memory of the calling thread, kept from call to call: nothing is allocated once the largest case has run.
+// The n-th array that is taken is always the same memory; contents are undefined, T must need no construction.
+class Scratch {
+ public:
+  template <class T>
+  T* take(std::size_t count) {
+    auto& arrays = kept();
+    if (taken_ == arrays.size()) arrays.emplace_back();
+    std::vector<u8>& array = arrays[taken_++];
+    if (array.size() < count * sizeof(T) + 1) array.resize(count * sizeof(T) + 1);  // an address for nothing too
+    return reinterpret_cast<T*>(array.data());
+  }
+
+ private:
+  static std::vector<std::vector<u8>>& kept() {
+    thread_local std::vector<std::vector<u8>> arrays;
+    return arrays;
+  }
+  std::size_t taken_ = 0;
+};
 
 // Runs body(group) without the GIL. Release builds have one lane; tests build with JETPOSE_LANES > 1.
 template <class Body>
@@ -48,6 +60,7 @@ inline void require(bool condition, const char* message) {
 
 void bind_embedding(nb::module_& m);
 void bind_heatmap(nb::module_& m);
+void bind_launch(nb::module_& m);
 void bind_offset(nb::module_& m);
 void bind_preprocess(nb::module_& m);
 void bind_paf(nb::module_& m);

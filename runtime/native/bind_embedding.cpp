@@ -1,5 +1,5 @@
-#include "bind.hpp"
-#include "embedding.cuh"
+#include "bind_embedding.hpp"
+#include "embedding_memory.hpp"
 
 namespace jetpose {
 namespace {
@@ -10,9 +10,10 @@ constexpr int kLanes = JETPOSE_LANES;
 constexpr int kLanes = 1;
 #endif
 
-embedding::Params parameters(Array<const int, 1> order, int window, int max_people, double threshold,
-                             double tag_threshold, bool use_detection_val, bool ignore_too_much, bool rms,
-                             bool adjust, bool refine, bool refined_one) {
+// Without the tags' components.
+embedding::Params make_params(Array<const int, 1> order, int window, int max_people, double threshold,
+                              double tag_threshold, bool use_detection_val, bool ignore_too_much, bool rms,
+                              bool adjust, bool refine, bool refined_one) {
   embedding::Params p{};
   p.joints = (int)order.shape(0);
   require(p.joints >= 1 && p.joints <= embedding::kMaxJoints, "embedding: joints");
@@ -37,25 +38,6 @@ embedding::Params parameters(Array<const int, 1> order, int window, int max_peop
   return p;
 }
 
-embedding::Work work_for(const embedding::Params& p, int width, int height) {
-  const std::size_t k = p.joints, tiles = embedding::tile_count(width, height);
-  const std::size_t capacity = embedding::people_capacity(p);
-  return {scratch<u64, 0>(k * kLanes * p.max_people),
-          scratch<u64, 1>(k * p.max_people),
-          scratch<int>(k),
-          scratch<float, 0>(k * tiles),
-          scratch<float, 1>(k * tiles * p.components),
-          scratch<float, 2>(k * tiles * p.components),
-          scratch<u8>(k * tiles),
-          scratch<float, 3>(k * tiles),
-          scratch<u32>(k * tiles),
-          scratch<float, 4>(k * embedding::kBuffer),
-          scratch<embedding::Grouping>(1),
-          {scratch<float, 5>(capacity), scratch<int, 1>(capacity),
-           scratch<float, 6>(capacity * (k + 1) * p.components)},
-          scratch<float, 7>(capacity * p.components)};
-}
-
 template <class Source>
 int decode(const embedding::Params& p, const Source& source, Array<float, 3> keypoints, Array<float, 3> tags,
            Array<float, 1> scores) {
@@ -67,7 +49,8 @@ int decode(const embedding::Params& p, const Source& source, Array<float, 3> key
           "embedding: tags");
   require(scores.shape(0) == capacity, "embedding: scores");
   const embedding::People people{keypoints.data(), tags.data(), scores.data()};
-  const embedding::Work work = work_for(p, source.width, source.height);
+  Scratch scratch;
+  const embedding::Work work = embedding::work_memory(scratch, p, source.width, source.height, kLanes);
   int count = 0;
   run([&](const auto& g) {
     const int found = embedding::decode(g, p, source, work, people);
@@ -77,12 +60,8 @@ int decode(const embedding::Params& p, const Source& source, Array<float, 3> key
 }
 
 // heatmaps (K, H, W), tags (K or 1, H, W, T).
-int decode_maps(Array<const float, 3> heatmaps, Array<const float, 4> tags, Array<float, 3> keypoints,
-                Array<float, 3> out_tags, Array<float, 1> scores, Array<const int, 1> order, int window,
-                int max_people, double threshold, double tag_threshold, bool use_detection_val, bool ignore_too_much,
-                bool rms, bool adjust, bool refine, bool refined_one) {
-  embedding::Params p = parameters(order, window, max_people, threshold, tag_threshold, use_detection_val,
-                                   ignore_too_much, rms, adjust, refine, refined_one);
+int decode_maps(embedding::Params p, Array<const float, 3> heatmaps, Array<const float, 4> tags,
+                Array<float, 3> keypoints, Array<float, 3> out_tags, Array<float, 1> scores) {
   p.components = (int)tags.shape(3);
   require(p.components >= 1 && p.components <= embedding::kMaxComponents, "embedding: tag components");
   require(heatmaps.shape(0) == (std::size_t)p.joints, "embedding: heatmaps");
@@ -95,39 +74,18 @@ int decode_maps(Array<const float, 3> heatmaps, Array<const float, 4> tags, Arra
   return decode(p, source, keypoints, out_tags, scores);
 }
 
-// coarse (K, h, w), fine (K, h2, w2) or empty, tags (K or 1, h, w), all no larger than width x height.
-int decode_outputs(Array<const float, 3> coarse, Array<const float, 3> fine, Array<const float, 3> tags, int width,
-                   int height, Array<float, 3> keypoints, Array<float, 3> out_tags, Array<float, 1> scores,
-                   Array<const int, 1> order, int window, int max_people, double threshold, double tag_threshold,
-                   bool use_detection_val, bool ignore_too_much, bool rms, bool adjust, bool refine,
-                   bool refined_one) {
-  embedding::Params p = parameters(order, window, max_people, threshold, tag_threshold, use_detection_val,
-                                   ignore_too_much, rms, adjust, refine, refined_one);
+embedding::Maps maps_of(const Array<const float, 3>& a) {
+  for (int i = 0; i < 3; ++i) require(a.shape(i) < 1u << 31, "embedding: maps too large");
+  return {a.data(), {(int)a.shape(0), (int)a.shape(1), (int)a.shape(2)}};
+}
+
+// fine: empty where there is none.
+int decode_outputs(embedding::Params p, Array<const float, 3> coarse, Array<const float, 3> fine,
+                   Array<const float, 3> tags, int width, int height, Array<float, 3> keypoints,
+                   Array<float, 3> out_tags, Array<float, 1> scores) {
   p.components = 1;
-  require(coarse.shape(0) == (std::size_t)p.joints && coarse.size() > 0, "embedding: coarse heatmaps");
-  require((tags.shape(0) == coarse.shape(0) || tags.shape(0) == 1) && tags.shape(1) == coarse.shape(1) &&
-              tags.shape(2) == coarse.shape(2),
-          "embedding: tags");
-  const bool two = fine.size() > 0;
-  require(!two || fine.shape(0) == coarse.shape(0), "embedding: fine heatmaps");
-  embedding::OutputSource source{};
-  source.coarse = coarse.data();
-  source.fine = two ? fine.data() : nullptr;
-  source.tags = tags.data();
-  const int coarse_height = (int)coarse.shape(1), coarse_width = (int)coarse.shape(2);
-  const int middle_height = two ? (int)fine.shape(1) : coarse_height;
-  const int middle_width = two ? (int)fine.shape(2) : coarse_width;
-  require(coarse_width <= middle_width && middle_width <= width && coarse_height <= middle_height &&
-              middle_height <= height,
-          "embedding: sizes must grow from output to output");
-  source.x1 = embedding::axis(coarse_width, middle_width);
-  source.y1 = embedding::axis(coarse_height, middle_height);
-  source.x2 = embedding::axis(middle_width, width);
-  source.y2 = embedding::axis(middle_height, height);
-  source.width = width;
-  source.height = height;
-  source.tag_stride = tags.shape(0) > 1 ? (i64)coarse_width * coarse_height : 0;
-  return decode(p, source, keypoints, out_tags, scores);
+  const embedding::Maps second = fine.size() > 0 ? maps_of(fine) : embedding::Maps{};
+  return decode(p, embedding::make_source(p, maps_of(coarse), second, maps_of(tags), width, height), keypoints, out_tags, scores);
 }
 
 // Bilinear, half-pixel centres: maps (C, h, w) to out (C, H, W).
@@ -147,8 +105,11 @@ void resize(Array<const float, 3> maps, Array<float, 3> out) {
 }  // namespace
 
 void bind_embedding(nb::module_& m) {
+  nb::class_<embedding::Params>(m, "EmbeddingParams");
+  m.def("embedding_params", &make_params);
   m.def("embedding_maps", &decode_maps);
   m.def("embedding_outputs", &decode_outputs);
+  m.def("plan_embedding", &plan_embedding);
   m.def("resize_maps", &resize);
 }
 

@@ -1,10 +1,8 @@
-#include "bind.hpp"
+#include "bind_launch.hpp"
 #include "heatmap.cuh"
 
 namespace jetpose {
 namespace {
-
-using Weights = std::vector<float>;
 
 void copy_weights(const Array<const float, 1>& from, float* to, int& taps) {
   taps = (int)from.shape(0);
@@ -12,20 +10,34 @@ void copy_weights(const Array<const float, 1>& from, float* to, int& taps) {
   for (int i = 0; i < taps; ++i) to[i] = from.data()[i];
 }
 
-void decode(Array<const float, 4> maps, Array<float, 3> out, int refine, float beta, Array<const float, 1> blur,
-            Array<const float, 1> kernel) {
-  const std::size_t n = maps.shape(0), k = maps.shape(1);
-  require(out.shape(0) == n && out.shape(1) == k && out.shape(2) == 3, "heatmap: out must be (N, K, 3)");
+// Without the maps' size.
+heatmap::Params make_params(int refine, float beta, Array<const float, 1> blur, Array<const float, 1> kernel) {
   heatmap::Params p{};
-  p.height = (int)maps.shape(2);
-  p.width = (int)maps.shape(3);
   p.refine = refine;
   p.beta = beta;
   copy_weights(blur, p.blur, p.blur_taps);
   copy_weights(kernel, p.kernel, p.kernel_taps);
-  require(p.width > 0 && p.height > 0, "heatmap: empty maps");
-  require((i64)p.width * p.height < 1ll << 31, "heatmap: maps too large");
-  float* memory = scratch<float>(heatmap::scratch_size(p));
+  return p;
+}
+
+void set_size(heatmap::Params& p, std::size_t height, std::size_t width) {
+  require(width > 0 && height > 0, "heatmap: empty maps");
+  require(width < 1ull << 31 && height < 1ull << 31 && width * height < 1ull << 31, "heatmap: maps too large");
+  p.height = (int)height;
+  p.width = (int)width;
+}
+
+template <class Memory>
+float* work_memory(Memory& memory, const heatmap::Params& p, std::size_t maps) {
+  return memory.template take<float>(heatmap::scratch_size(p) * maps);
+}
+
+void decode(heatmap::Params p, Array<const float, 4> maps, Array<float, 3> out) {
+  const std::size_t n = maps.shape(0), k = maps.shape(1);
+  require(out.shape(0) == n && out.shape(1) == k && out.shape(2) == 3, "heatmap: out must be (N, K, 3)");
+  set_size(p, maps.shape(2), maps.shape(3));
+  Scratch scratch;
+  float* memory = work_memory(scratch, p, 1);
   const std::size_t stride = (std::size_t)p.width * p.height;
   const float* from = maps.data();
   float* to = out.data();
@@ -42,8 +54,25 @@ void decode(Array<const float, 4> maps, Array<float, 3> out, int refine, float b
   });
 }
 
+// maps (K, H, W)
+Plan plan(heatmap::Params p, DeviceArray<3> maps, int block, std::uintptr_t base) {
+  check_block(block);
+  const float* from = data_of(maps, "heatmaps: wanted an address and a shape");
+  const int joints = maps.second[0];
+  set_size(p, maps.second[1], maps.second[2]);
+  Arena arena(base);
+  float* scratch = work_memory(arena, p, joints);
+  float* out = arena.take<float>(3 * (std::size_t)joints);
+  return finish_single(arena, out, {JP_LAUNCH(jetpose_heatmap, along_x(joints), along_x(block), from, p, scratch, out)});
+}
+
 }  // namespace
 
-void bind_heatmap(nb::module_& m) { m.def("heatmap", &decode); }
+void bind_heatmap(nb::module_& m) {
+  nb::class_<heatmap::Params>(m, "HeatmapParams");
+  m.def("heatmap_params", &make_params);
+  m.def("heatmap", &decode);
+  m.def("plan_heatmap", &plan);
+}
 
 }  // namespace jetpose

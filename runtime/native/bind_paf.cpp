@@ -1,5 +1,5 @@
-#include "bind.hpp"
-#include "paf.cuh"
+#include "bind_launch.hpp"
+#include "paf_memory.hpp"
 
 namespace jetpose {
 namespace {
@@ -50,48 +50,21 @@ Tables make_tables(int width, int height, Ints x_first, Floats2 x_weights, Ints 
   return t;
 }
 
-struct Work {
-  paf::PeakMemory peaks;
-  paf::LimbMemory limbs;
-  paf::PeopleMemory people;
-};
-
-Work work_memory(const paf::Params& p, const paf::Sampling& s) {
-  const std::size_t m = p.max_peaks, k = p.parts, l = p.limbs;
-  const bool optimal = p.profile == paf::kTrtPose;
-  const std::size_t persons = l * m;
-  std::size_t keys = (std::size_t)paf::key_memory(p);
-  if (!optimal && m * m > keys) keys = m * m;
-  if (persons > keys) keys = persons;
-  Work w{};
-  u64 *first = scratch<u64, 0>(keys), *second = scratch<u64, 1>(keys);
-  w.peaks = {scratch<float, 0>(paf::tile_memory(s)), first, second};
-  float* prices = scratch<float, 1>(3 * m + (optimal ? m * m : 0));
-  int* columns = scratch<int, 0>(3 * m);
-  u8* marks = scratch<u8, 0>(3 * m);
-  w.limbs = {first, second, marks, prices + 3 * m,
-             {prices, prices + m, prices + 2 * m, columns, columns + m, columns + 2 * m, marks + 2 * m}};
-  int* ids = scratch<int, 1>(optimal ? k + 1 : persons * (k + 1) + k + 1);
-  w.people.crowd = {ids + k + 1, scratch<double, 0>(persons), ids + k + 1 + persons * k, first, second, ids, 0};
-  int* partner = scratch<int, 2>(optimal ? l * 2 * m + k * m : 0);
-  w.people.graph = {partner, partner + l * 2 * m, scratch<u8, 1>(k * m)};
-  return w;
-}
-
-void check(const paf::Params& p, const Tables& t, const Array<const float, 3>& heat,
-           const Array<const float, 3>& fields, const Array<const int, 2>& limbs) {
+// heat (C, h, w), fields (C2, h, w)
+void check(const paf::Params& p, const Tables& t, const std::array<std::size_t, 3>& heat,
+           const std::array<std::size_t, 3>& fields, const Array<const int, 2>& limbs) {
   const paf::Sampling& s = t.sampling;
-  require((int)heat.shape(1) == s.height && (int)heat.shape(2) == s.width && (int)fields.shape(1) == s.height &&
-              (int)fields.shape(2) == s.width && p.width == s.x.size && p.height == s.y.size,
+  require((int)heat[1] == s.height && (int)heat[2] == s.width && (int)fields[1] == s.height &&
+              (int)fields[2] == s.width && p.width == s.x.size && p.height == s.y.size,
           "paf: maps do not fit the tables");
-  require(p.parts > 0 && p.parts <= (int)heat.shape(0) && p.limbs == (int)limbs.shape(0) && limbs.shape(1) == 5 &&
+  require(p.parts > 0 && p.parts <= (int)heat[0] && p.limbs == (int)limbs.shape(0) && limbs.shape(1) == 5 &&
               p.max_peaks > 0 && p.max_people > 0 && p.samples > 1 && p.samples <= paf::kMaxSamples,
           "paf: parameters out of range");
   require(p.profile != paf::kTrtPose || (s.width == p.width && s.height == p.height), "paf: trt_pose enlarges nothing");
   for (int i = 0; i < p.limbs; ++i) {
     const int* limb = limbs.data() + 5 * i;
     require(limb[0] >= 0 && limb[0] < p.parts && limb[1] >= 0 && limb[1] < p.parts && limb[0] != limb[1] &&
-                limb[2] >= 0 && limb[2] < (int)fields.shape(0) && limb[3] >= 0 && limb[3] < (int)fields.shape(0),
+                limb[2] >= 0 && limb[2] < (int)fields[0] && limb[3] >= 0 && limb[3] < (int)fields[0],
             "paf: limb out of range");
   }
 }
@@ -101,7 +74,8 @@ void decode(const paf::Params& p, const Tables& t, Array<const float, 3> heat, A
             Array<int, 1> peak_counts, Array<int, 3> pairs, Array<float, 2> limb_scores, Array<int, 1> limb_counts,
             Array<int, 2> ids, Array<double, 1> sums, Array<int, 1> parts, Array<float, 3> keypoints,
             Array<float, 1> scores, Array<int, 1> total, nb::object graph) {
-  check(p, t, heat, fields, limbs);
+  check(p, t, {heat.shape(0), heat.shape(1), heat.shape(2)}, {fields.shape(0), fields.shape(1), fields.shape(2)},
+        limbs);
   const std::size_t k = p.parts, m = p.max_peaks, l = p.limbs, n = p.max_people;
   require(points.size() == k * m * 3 && cells.size() == k * m * 2 && searched.size() == k * m &&
               peak_counts.size() == k && pairs.size() == l * m * 2 && limb_scores.size() == l * m &&
@@ -120,17 +94,66 @@ void decode(const paf::Params& p, const Tables& t, Array<const float, 3> heat, A
   const paf::People people{ids.data(), sums.data(), parts.data(), keypoints.data(), scores.data(), total.data()};
   const float *maps = heat.data(), *pafs = fields.data();
   const paf::Sampling& s = t.sampling;
-  const Work work = work_memory(p, s);
+  Scratch scratch;
+  const paf::Work work = paf::work_memory(scratch, p, s, 1, 1);
   run([&](const auto& g) {
     for (int i = 0; i < p.parts; ++i)
       paf::find_peaks(g, p, s, maps + (std::size_t)i * s.width * s.height, i, work.peaks, peaks);
-    paf::LimbMemory memory = work.limbs;
+    paf::LimbMemory memory = paf::memory_of_limb(work.limbs, p.max_peaks, 0);
     for (int i = 0; i < p.limbs; ++i) {
       if (kept_graph) memory.graph = kept_graph + i * m * m;
       paf::connect(g, p, s, pafs, limb[i], i, peaks, memory, connections);
     }
     paf::assemble(g, p, limb, peaks, connections, work.people, people);
   });
+}
+
+paf::Axis keep(Arena& arena, const paf::Axis& a) {
+  return {arena.keep(a.first, a.size), arena.keep(a.weights, (std::size_t)a.size * a.taps), a.taps, a.size};
+}
+
+// The tables in device memory.
+paf::Sampling keep(Arena& arena, const paf::Sampling& host) {
+  paf::Sampling s = host;
+  s.x = keep(arena, host.x);
+  s.y = keep(arena, host.y);
+  s.search_y = keep(arena, host.search_y);
+  const paf::Blocks& blocks = host.search_x;
+  s.search_x.first = arena.keep(blocks.first, blocks.count);
+  s.search_x.weights = arena.keep(blocks.weights, (std::size_t)blocks.count * blocks.span * paf::kTile);
+  return s;
+}
+
+// heat (>= K, h, w), fields (C, h, w), limbs (L, 5)
+Plan plan(const paf::Params& p, const Tables& t, DeviceArray<3> heat, DeviceArray<3> fields, Array<const int, 2> limbs,
+          int block, std::uintptr_t base) {
+  check_block(block);
+  const float* maps = data_of(heat, "heatmaps: wanted an address and a shape");
+  const float* pafs = data_of(fields, "pafs: wanted an address and a shape");
+  const auto size = [](const DeviceArray<3>& a) {
+    return std::array<std::size_t, 3>{(std::size_t)a.second[0], (std::size_t)a.second[1], (std::size_t)a.second[2]};
+  };
+  check(p, t, size(heat), size(fields), limbs);
+  Arena arena(base);
+  const paf::Limb* limb = arena.keep(reinterpret_cast<const paf::Limb*>(limbs.data()), p.limbs);
+  const paf::Sampling s = keep(arena, t.sampling);
+  const paf::Peaks peaks = paf::peaks_memory(arena, p);
+  const paf::Connections connections = paf::connections_memory(arena, p);
+  const paf::Work work = paf::work_memory(arena, p, s, p.parts, p.limbs);
+  paf::People people = paf::people_memory(arena, p);
+  const PeopleResult result(arena, p.max_people, p.parts);
+  people.total = result.count;
+  people.scores = result.scores;
+  people.keypoints = result.keypoints;
+  const Size3 threads = along_x(block);
+  const paf::LimbArrays& of_limbs = work.limbs;
+  return finish_people(
+      arena, result,
+      {JP_LAUNCH(jetpose_paf_peaks, along_x(p.parts), threads, maps, p, s, work.peaks.tile, work.peaks.keys,
+                 work.peaks.spare, peaks),
+       JP_LAUNCH(jetpose_paf_limbs, along_x(p.limbs), threads, pafs, p, s, limb, peaks, of_limbs.keys, of_limbs.spare,
+                 of_limbs.floats, of_limbs.ints, of_limbs.marks, connections),
+       JP_LAUNCH(jetpose_paf_people, along_x(1), threads, p, limb, peaks, connections, work.people, people)});
 }
 
 // Decoded pixels of all channels at every (y, x) of ys and xs; searched: of the maps that peaks are searched in.
@@ -169,6 +192,7 @@ void bind_paf(nb::module_& m) {
   m.def("paf_params", &make_params);
   m.def("paf_tables", &make_tables);
   m.def("paf_sample", &sample);
+  m.def("plan_paf", &plan);
   m.def("paf", &decode, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg().none());

@@ -1,4 +1,4 @@
-#include "bind.hpp"
+#include "bind_launch.hpp"
 #include "vector.cuh"
 
 namespace jetpose {
@@ -26,11 +26,26 @@ void cascade_boxes(Array<const float, 3> keypoints, int first, int second, float
   });
 }
 
+// values (2 K,): x and y of each keypoint, all in one box
+Plan plan(DeviceArray<1> values, std::array<float, 4> box, int from_corner, int block, std::uintptr_t base) {
+  check_block(block);
+  const float* from = data_of(values, "vector: wanted an address and a shape");
+  const int joints = values.second[0] / 2;
+  require(values.second[0] == 2 * joints, "vector: wanted x and y of each keypoint");
+  const std::vector<vector::Box> same(joints, {box[0], box[1], box[2], box[3]});
+  Arena arena(base);
+  const vector::Box* boxes = arena.keep(same.data(), same.size());
+  float* out = arena.take<float>(3 * (std::size_t)joints);
+  return finish_single(
+      arena, out, {JP_LAUNCH(jetpose_vector, along_x(1), along_x(block), from, boxes, from_corner, joints, out)});
+}
+
 }  // namespace
 
 void bind_vector(nb::module_& m) {
   m.def("vector", &place);
   m.def("cascade_boxes", &cascade_boxes);
+  m.def("plan_vector", &plan);
 }
 
 }  // namespace jetpose

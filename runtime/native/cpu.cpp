@@ -1,4 +1,4 @@
-// The extension module: the CPU build of every operation. One bind_*.cpp per operation.
+// The extension module: of every operation the CPU build, and what a GPU shall launch. One bind_*.cpp per operation.
 #include "bind.hpp"
 
 // True where this processor can run the module built for x86-64-v3 (AVX2, FMA, BMI2).
@@ -13,6 +13,7 @@ static bool supports_v3() {
 NB_MODULE(JETPOSE_MODULE, m) {
   nb::set_leak_warnings(false);  // Python caches some objects until it ends
   m.def("supports_v3", &supports_v3);
+  jetpose::bind_launch(m);
   jetpose::bind_embedding(m);
   jetpose::bind_heatmap(m);
   jetpose::bind_offset(m);

@@ -1,12 +1,6 @@
 // CUDA entry points: one thin __global__ function per operation, each one block per map, joint or image. The
 // algorithms stand in the headers and are the very ones that the CPU build runs. All names are extern "C".
-#include "embedding.cuh"
-#include "group.cuh"
-#include "heatmap.cuh"
-#include "offset.cuh"
-#include "preprocess.cuh"
-#include "paf.cuh"
-#include "vector.cuh"
+#include "kernels.cuh"
 
 using namespace jetpose;
 
@@ -39,6 +33,26 @@ extern "C" __global__ void jetpose_preprocess_half(preprocess::Image image, prep
   if (x < params.width && y < params.height) preprocess::pixel(params, image, x, y, out);
 }
 
+// Several crops of one image, as of many people: grid.z crops, otherwise as above.
+//   crops (grid.z,), each with the same size and colour, or with width 0: nothing is written
+//   out (grid.z, 3 or 1, H, W)
+template <class Out>
+__device__ void preprocess_crop(const preprocess::Image& image, const preprocess::Params* crops, Out* out) {
+  const preprocess::Params params = crops[blockIdx.z];
+  const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= params.width || y >= params.height) return;
+  const i64 size = (i64)preprocess::output_channels(params) * params.height * params.width;
+  preprocess::pixel(params, image, x, y, out + blockIdx.z * size);
+}
+extern "C" __global__ void jetpose_preprocess_crops(preprocess::Image image, const preprocess::Params* crops,
+                                                    float* out) {
+  preprocess_crop(image, crops, out);
+}
+extern "C" __global__ void jetpose_preprocess_crops_half(preprocess::Image image, const preprocess::Params* crops,
+                                                         unsigned short* out) {
+  preprocess_crop(image, crops, out);
+}
+
 // One block per part: grid.x = K.
 //   heat (>= K, h, w); tiles: paf::tile_memory values, keys and spare: paf::key_memory values per block
 extern "C" __global__ void jetpose_paf_peaks(const float* heat, paf::Params params, paf::Sampling sampling,
@@ -59,14 +73,9 @@ extern "C" __global__ void jetpose_paf_limbs(const float* fields, paf::Params pa
                                              float* floats, int* ints, u8* marks, paf::Connections out) {
   __shared__ BlockScratch shared;
   const BlockGroup g{&shared};
-  const i64 limb = blockIdx.x, m = params.max_peaks;
-  float* graph = floats + limb * (m * m + 3 * m);
-  float* prices = graph + m * m;
-  int* columns = ints + limb * 3 * m;
-  u8* used = marks + limb * 3 * m;
-  const paf::LimbMemory memory{
-      keys + limb * m * m, spare + limb * m * m, used, graph,
-      {prices, prices + m, prices + 2 * m, columns, columns + m, columns + 2 * m, used + 2 * m}};
+  const i64 limb = blockIdx.x;
+  const paf::LimbMemory memory =
+      paf::memory_of_limb(paf::LimbArrays{keys, spare, floats, ints, marks}, params.max_peaks, limb);
   paf::connect(g, params, sampling, fields, limbs[limb], (int)limb, peaks, memory, out);
 }
 

@@ -116,6 +116,22 @@ struct LimbMemory {
   Assignment assignment;
 };
 
+// Memory of several limbs, one after another: that of one limb.
+struct LimbArrays {
+  u64 *keys, *spare;  // (limbs, M, M) each (not trt_pose)
+  float* floats;      // (limbs, M * M + 3 * M) (trt_pose)
+  int* ints;          // (limbs, 3 * M) (trt_pose)
+  u8* marks;          // (limbs, 3 * M)
+};
+JP_FN LimbMemory memory_of_limb(const LimbArrays& arrays, i64 m, i64 limb) {
+  float* graph = arrays.floats + limb * (m * m + 3 * m);
+  float* prices = graph + m * m;
+  int* columns = arrays.ints + limb * 3 * m;
+  u8* marks = arrays.marks + limb * 3 * m;
+  return {arrays.keys + limb * m * m, arrays.spare + limb * m * m, marks, graph,
+          {prices, prices + m, prices + 2 * m, columns, columns + m, columns + 2 * m, marks + 2 * m}};
+}
+
 template <class Group>
 JP_FN void connect_optimally(const Group& g, const Params& p, const Field& field, const float* a, const float* b,
                              int na, int nb, const LimbMemory& memory, int* pairs, float* scores, int* total) {

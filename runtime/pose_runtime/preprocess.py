@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pose_runtime.geometry import Geometry
 Colour = Literal["rgb", "bgr", "gray"]
 Triple = tuple[float, float, float]
 
-_FORMATS: dict[str, int] = {name: i for i, name in enumerate(get_args(PixelFormat))}
+FORMATS: dict[str, int] = {name: i for i, name in enumerate(get_args(PixelFormat))}
 _COLOURS: dict[str, int] = {name: i for i, name in enumerate(get_args(Colour))}
 
 
@@ -45,24 +45,34 @@ def preprocess(
     Raises:
         FrameError: an `out` of another size, dtype or layout, an unknown colour, a std of 0.
     """
-    if colour not in _COLOURS:
-        raise FrameError(f"colour: got {colour!r}, wanted one of {', '.join(_COLOURS)}")
+    params = preprocess_params(geometry, colour=colour, mean=mean, std=std)
     wanted = (1 if colour == "gray" else 3, geometry.size_wh[1], geometry.size_wh[0])
     if out.shape != wanted:
         raise FrameError(f"network input: got shape {out.shape}, wanted {wanted}")
     if out.dtype not in (np.float32, np.float16) or not out.flags.c_contiguous or not out.flags.writeable:
         raise FrameError(f"network input: got {out.dtype}, wanted a writeable C-contiguous float32 or float16 array")
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and all(std)):
-        raise FrameError(f"mean and std: got {mean} and {std}, wanted finite numbers and no std of 0")
     first, second = frame.planes[0].reshape(-1), frame.planes[-1].reshape(-1)
     half = out.dtype == np.float16
     (native.preprocess_half if half else native.preprocess)(
+        params,
         first,
         second,
         (frame.strides[0], frame.strides[-1]),
-        _FORMATS[frame.format],
+        FORMATS[frame.format],
         frame.size_wh,
+        out.view(np.uint16) if half else out,
+    )
+
+
+def preprocess_params(geometry: Geometry, *, colour: Colour, mean: Triple, std: Triple) -> Any:
+    """The native parameters; arguments and errors as of `preprocess`."""
+    if colour not in _COLOURS:
+        raise FrameError(f"colour: got {colour!r}, wanted one of {', '.join(_COLOURS)}")
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and all(std)):
+        raise FrameError(f"mean and std: got {mean} and {std}, wanted finite numbers and no std of 0")
+    return native.preprocess_params(
         geometry.inverse,
+        geometry.size_wh,
         geometry.inner,
         geometry.interpolation == "bicubic",
         geometry.round_pixels,
@@ -71,5 +81,4 @@ def preprocess(
         geometry.pad,
         mean,
         std,
-        out.view(np.uint16) if half else out,
     )

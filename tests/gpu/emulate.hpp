@@ -8,12 +8,17 @@
 //   a divergent sync() all threads of a block must meet in the same kind of point, or end together
 // Device memory is host memory, so that AddressSanitizer sees every access. Arithmetic is the CPU's.
 #pragma once
+#undef _FORTIFY_SOURCE  // its longjmp takes a switch to another stack for a fault
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #define __global__
@@ -31,21 +36,42 @@ namespace emulate {
 
 enum Point { kSync, kShuffle, kEnd };
 constexpr unsigned kMaxThreads = 1024;
+constexpr std::size_t kStack = 128 << 10;
 
 struct Fiber {
-  ucontext_t context;
-  std::vector<char> stack = std::vector<char>(128 << 10);
+  ucontext_t context;  // where it starts
+  jmp_buf here;        // where it goes on
+  bool started;
+  std::unique_ptr<char[]> stack;  // made when the first block needs it
   Point at;
   int side;  // of the shuffle's slots
 };
 inline std::vector<Fiber> fibers(kMaxThreads);
-inline ucontext_t scheduler;
+inline ucontext_t scheduler_context;
+inline jmp_buf scheduler;
 inline unsigned current;
 inline std::function<void()> body;
 
+// swapcontext asks the kernel for the signal mask each time, so that jumps are several times as fast; but
+// AddressSanitizer knows stacks by swapcontext only.
+#ifdef __SANITIZE_ADDRESS__
+inline void leave(Fiber& fiber) { swapcontext(&fiber.context, &scheduler_context); }
+inline void resume(Fiber& fiber) { swapcontext(&scheduler_context, &fiber.context); }
+#else
+__attribute__((noinline)) inline void leave(Fiber& fiber) {
+  if (_setjmp(fiber.here) == 0) _longjmp(scheduler, 1);
+}
+__attribute__((noinline)) inline void resume(Fiber& fiber) {
+  if (_setjmp(scheduler) != 0) return;
+  if (fiber.started) _longjmp(fiber.here, 1);
+  fiber.started = true;
+  setcontext(&fiber.context);
+}
+#endif
+
 inline void meet(Point point) {
   fibers[current].at = point;
-  swapcontext(&fibers[current].context, &scheduler);
+  leave(fibers[current]);
 }
 
 inline void enter() {
@@ -66,10 +92,12 @@ inline void run_block() {
   const unsigned threads = blockDim.x * blockDim.y;
   for (unsigned i = 0; i < threads; ++i) {
     Fiber& fiber = fibers[i];
+    if (!fiber.stack) fiber.stack.reset(new char[kStack]);
     getcontext(&fiber.context);
-    fiber.context.uc_stack = {fiber.stack.data(), 0, fiber.stack.size()};
+    fiber.context.uc_stack = {fiber.stack.get(), 0, kStack};
     fiber.context.uc_link = nullptr;
     fiber.side = 0;
+    fiber.started = false;
     makecontext(&fiber.context, enter, 0);
   }
   const bool ascending = (threads + 31) / 32 % 2 == 1;
@@ -77,27 +105,25 @@ inline void run_block() {
     for (unsigned i = 0; i < threads; ++i) {
       current = ascending ? i : threads - 1 - i;
       threadIdx = dim3(current % blockDim.x, current / blockDim.x, 0);
-      swapcontext(&scheduler, &fibers[current].context);
+      resume(fibers[current]);
     }
     for (unsigned i = 1; i < threads; ++i)
-      if (fibers[i].at != fibers[0].at) {
-        std::fprintf(stderr, "divergence: thread %u is at point %d, thread 0 at %d\n", i, fibers[i].at, fibers[0].at);
-        std::exit(1);
-      }
+      if (fibers[i].at != fibers[0].at)
+        throw std::runtime_error("divergence: thread " + std::to_string(i) + " is at point " +
+                                 std::to_string(fibers[i].at) + ", thread 0 at " + std::to_string(fibers[0].at));
   } while (fibers[0].at != kEnd);
 }
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments... arguments) {
-  if (block.x * block.y > kMaxThreads || block.x * block.y == 0 || grid.x * grid.y == 0) {
-    std::fprintf(stderr, "launch: %u x %u blocks of %u x %u threads\n", grid.x, grid.y, block.x, block.y);
-    std::exit(1);
-  }
+  const auto size = [](dim3 d) { return std::to_string(d.x) + " x " + std::to_string(d.y) + " x " + std::to_string(d.z); };
+  if (block.x * block.y > kMaxThreads || block.x * block.y == 0 || block.z != 1 || grid.x * grid.y * grid.z == 0)
+    throw std::runtime_error("launch of " + size(grid) + " blocks of " + size(block) + " threads");
   gridDim = grid;
   blockDim = block;
   body = [=] { kernel(arguments...); };
-  for (unsigned i = 0; i < grid.x * grid.y; ++i) {
-    blockIdx = dim3(i % grid.x, i / grid.x, 0);
+  for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
+    blockIdx = dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
     run_block();
   }
 }

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <type_traits>
@@ -73,9 +74,10 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   T* get() const { return data_; }
-  std::vector<T> host() const {
-    std::vector<T> out(count_);
-    check(cudaMemcpy(out.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "copy from the device");
+  std::vector<T> host() const { return copy(data_, count_); }
+  static std::vector<T> copy(const T* from, std::size_t count) {
+    std::vector<T> out(count);
+    check(cudaMemcpy(out.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost), "copy from the device");
     return out;
   }
 
@@ -88,13 +90,44 @@ class Device {
 template <class T>
 class Host {
  public:
-  explicit Host(std::size_t count) : data_(count) {}
+  explicit Host(std::size_t count) {
+    data_.reserve(count + 1);  // an address also where there is nothing
+    data_.resize(count);
+  }
   explicit Host(const std::vector<T>& host) : data_(host) {}
   T* get() { return data_.data(); }
   const std::vector<T>& host() const { return data_; }
+  static std::vector<T> copy(const T* from, std::size_t count) { return {from, from + count}; }
 
  private:
   std::vector<T> data_;
+};
+
+// Arrays of one kind of memory, Host or Device, for the layouts that take them one after another; each is an allocation
+// of its own, so that AddressSanitizer and compute-sanitizer see where it ends.
+template <template <class> class Array>
+class Pool {
+ public:
+  template <class T>
+  T* take(std::size_t count) {
+    return keep(std::make_shared<Array<T>>(count));
+  }
+  template <class T>
+  const T* with(const std::vector<T>& values) {
+    return keep(std::make_shared<Array<T>>(values));
+  }
+  template <class T>
+  static std::vector<T> host(const T* from, std::size_t count) {
+    return Array<T>::copy(from, count);
+  }
+
+ private:
+  template <class T>
+  T* keep(std::shared_ptr<Array<T>> array) {
+    arrays_.push_back(array);
+    return array->get();
+  }
+  std::vector<std::shared_ptr<void>> arrays_;
 };
 
 // ---- input --------------------------------------------------------------------------------------------------

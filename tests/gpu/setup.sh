@@ -5,4 +5,4 @@
 export PYTHONPATH=$PWD/export:$PWD/calibration:$PWD/runtime:$(realpath -m "$out/site")
 cmake -S runtime/native -B "$out/native" -DPython_EXECUTABLE="$("$python" -c 'import sys; print(sys.executable)')" \
   > "$out/native.log" 2>&1 && cmake --build "$out/native" -j "$(nproc)" >> "$out/native.log" 2>&1 &&
-  cp "$out"/native/_native_*.so runtime/pose_runtime/
+  cmake --install "$out/native" --prefix runtime >> "$out/native.log" 2>&1  # into runtime/pose_runtime, with the kernels

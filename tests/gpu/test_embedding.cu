@@ -2,6 +2,8 @@
 // or two resolutions, shared tags, more people than fit, broken maps, several block sizes. All results are exact.
 #include "harness.cuh"
 
+#include "../../runtime/native/embedding_memory.hpp"  // after the emulation
+
 namespace {
 
 struct Case {
@@ -26,33 +28,20 @@ embedding::Params parameters(int joints, const Case& c, bool detection_val, bool
   return p;
 }
 
-// Memory of one image, as bind_embedding.cpp lays it out; Array is Host or Device.
+// Memory of one image; Array is harness::Host or harness::Device.
 template <template <class> class Array>
 struct Memory {
-  std::size_t k, tiles, capacity;
-  Array<u64> lists, peaks;
-  Array<int> counts, members_count;
-  Array<float> bounds, low, high, values, buffer, members_key, members_tags, mean;
-  Array<u8> known;
-  Array<u32> wanted;
-  Array<embedding::Grouping> grouping;
-  Array<float> keypoints, tags, scores;
+  harness::Pool<Array> pool;
+  std::size_t capacity;
+  embedding::Work work;
+  embedding::People people;
+  int* count;
 
   Memory(const embedding::Params& p, int width, int height, int lanes)
-      : k(p.joints), tiles(embedding::tile_count(width, height)), capacity(embedding::people_capacity(p)),
-        lists(k * lanes * p.max_people), peaks(k * p.max_people), counts(k), members_count(capacity), bounds(k * tiles),
-        low(k * tiles * p.components), high(k * tiles * p.components), values(k * tiles),
-        buffer(k * embedding::kBuffer), members_key(capacity), members_tags(capacity * (k + 1) * p.components),
-        mean(capacity * p.components),
-        known(k * tiles), wanted(k * tiles), grouping(1), keypoints(capacity * k * 3),
-        tags(capacity * k * p.components), scores(capacity) {}
-
-  embedding::Work work() {
-    return {lists.get(), peaks.get(), counts.get(), bounds.get(), low.get(), high.get(), known.get(), values.get(),
-            wanted.get(), buffer.get(), grouping.get(),
-            {members_key.get(), members_count.get(), members_tags.get()}, mean.get()};
-  }
-  embedding::People people() { return {keypoints.get(), tags.get(), scores.get()}; }
+      : capacity(embedding::people_capacity(p)), work(embedding::work_memory(pool, p, width, height, lanes)),
+        people{pool.template take<float>(capacity * p.joints * 3),
+               pool.template take<float>(capacity * p.joints * p.components), pool.template take<float>(capacity)},
+        count(pool.template take<int>(1)) {}
 };
 
 template <class Source>
@@ -70,27 +59,27 @@ template <class Source>
 void test(harness::Report& report, const std::string& name, const embedding::Params& p, const Source& on_host,
           const Source& on_device, const Kernels<Source>& kernels) {
   Memory<harness::Host> host(p, on_host.width, on_host.height, 1);
-  const int wanted = embedding::decode(SerialGroup{}, p, on_host, host.work(), host.people());
+  *host.count = embedding::decode(SerialGroup{}, p, on_host, host.work, host.people);
   for (int threads : harness::block_sizes) {
     Memory<harness::Device> device(p, on_host.width, on_host.height, threads);
-    harness::Device<int> count(1);
-    const auto work = device.work();
-    const auto people = device.people();
-    harness::launch("peaks", kernels.peaks, p.joints, threads, on_device, p, work);
-    harness::launch("group", kernels.group, 1, threads, on_device, p, work, people, count.get());
-    harness::launch("refine", kernels.refine, p.joints, threads, on_device, p, work, people, (const int*)count.get());
+    harness::launch("peaks", kernels.peaks, p.joints, threads, on_device, p, device.work);
+    harness::launch("group", kernels.group, 1, threads, on_device, p, device.work, device.people, device.count);
+    harness::launch("refine", kernels.refine, p.joints, threads, on_device, p, device.work, device.people,
+                    (const int*)device.count);
     const std::string where = name + " " + std::to_string(threads);
-    const std::vector<int> n{wanted};
-    const int joints = p.joints, capacity = (int)host.capacity;
-    report.compare(where + " count", count.host(), n, 0);
-    report.compare(where + " peaks", harness::valid(device.peaks.host(), host.counts.host(), p.max_people, 1),
-                   harness::valid(host.peaks.host(), host.counts.host(), p.max_people, 1), 0);
-    report.compare(where + " keypoints", harness::valid(device.keypoints.host(), n, capacity, 3 * joints),
-                   harness::valid(host.keypoints.host(), n, capacity, 3 * joints), 0);
-    report.compare(where + " tags", harness::valid(device.tags.host(), n, capacity, joints * p.components),
-                   harness::valid(host.tags.host(), n, capacity, joints * p.components), 0);
-    report.compare(where + " scores", harness::valid(device.scores.host(), n, capacity, 1),
-                   harness::valid(host.scores.host(), n, capacity, 1), 0);
+    const std::size_t joints = p.joints;
+    const auto compare = [&](const char* what, const auto* gpu, const auto* cpu, const std::vector<int>& counts,
+                             std::size_t capacity, std::size_t width) {
+      const std::size_t size = counts.size() * capacity * width;
+      report.compare(where + what, harness::valid(device.pool.host(gpu, size), counts, (int)capacity, (int)width),
+                     harness::valid(host.pool.host(cpu, size), counts, (int)capacity, (int)width), 0);
+    };
+    const std::vector<int> found{*host.count}, peaks = host.pool.host(host.work.counts, joints);
+    report.compare(where + " count", device.pool.host(device.count, 1), found, 0);
+    compare(" peaks", device.work.peaks, host.work.peaks, peaks, p.max_people, 1);
+    compare(" keypoints", device.people.keypoints, host.people.keypoints, found, host.capacity, 3 * joints);
+    compare(" tags", device.people.tags, host.people.tags, found, host.capacity, joints * p.components);
+    compare(" scores", device.people.scores, host.people.scores, found, host.capacity, 1);
   }
 }
 

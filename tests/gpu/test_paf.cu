@@ -4,6 +4,8 @@
 
 #include "harness.cuh"
 
+#include "../../runtime/native/paf_memory.hpp"  // after the emulation
+
 namespace {
 
 using Rows = std::vector<std::vector<double>>;  // one axis: decoded pixel -> weight of each cell
@@ -95,56 +97,43 @@ struct Tables {
         height(h) {}
 };
 
-// Inputs and results in one kind of memory, as bind_paf.cpp lays them out, with memory for each block.
+// Inputs and results in one kind of memory, with memory for as many parts and limbs at a time as are asked for.
 template <template <class> class Array>
 struct Memory {
-  Array<float> heat, fields;
-  Array<int> x_first, y_first, search_y_first, blocks_first, limb_table;
-  Array<float> x_weights, y_weights, search_y_weights, blocks_weights;
+  harness::Pool<Array> pool;
   paf::Params p;
   paf::Sampling s;
-  std::size_t m, k, l, n, persons, key_memory;
-  Array<float> points, searched, limb_scores, keypoints, scores, tiles, floats;
-  Array<int> cells, peak_counts, pairs, limb_counts, ids, parts, total, ints, crowd_ids, crowd_parts, offsets, partner,
-      queue;
-  Array<u64> peak_keys, peak_spare, limb_keys, limb_spare, people_keys, people_spare;
-  Array<double> sums, crowd_sums;
-  Array<u8> marks, seen;
+  const float *heat, *fields;
+  const paf::Limb* limbs;
+  paf::Peaks peaks;
+  paf::Connections connections;
+  paf::People people;
+  paf::Work work;
 
   Memory(const paf::Params& params, const Tables& t, const std::vector<float>& heat_, const std::vector<float>& fields_,
-         const std::vector<int>& limbs)
-      : heat(heat_), fields(fields_), x_first(t.x.first), y_first(t.y.first), search_y_first(t.search_y.first),
-        blocks_first(t.blocks.first), limb_table(limbs), x_weights(t.x.weights), y_weights(t.y.weights),
-        search_y_weights(t.search_y.weights), blocks_weights(t.blocks.weights), p(params), s(sampling(t)),
-        m(p.max_peaks), k(p.parts), l(p.limbs), n(p.max_people), persons(l * m), key_memory(paf::key_memory(p)),
-        points(k * m * 3), searched(k * m), limb_scores(l * m), keypoints(n * k * 3), scores(n),
-        tiles(k * paf::tile_memory(s)), floats(l * (m * m + 3 * m)), cells(k * m * 2), peak_counts(k), pairs(l * m * 2),
-        limb_counts(l), ids(n * k), parts(n), total(1), ints(l * 3 * m), crowd_ids(persons * k), crowd_parts(persons),
-        offsets(k + 1), partner(l * 2 * m), queue(k * m), peak_keys(k * key_memory), peak_spare(k * key_memory),
-        limb_keys(l * m * m), limb_spare(l * m * m), people_keys(persons), people_spare(persons), sums(n),
-        crowd_sums(persons), marks(l * 3 * m), seen(k * m) {}
+         const std::vector<int>& limbs_, bool one_by_one)
+      : p(params), s(sampling(t)), heat(pool.with(heat_)), fields(pool.with(fields_)),
+        limbs((const paf::Limb*)pool.with(limbs_)), peaks(paf::peaks_memory(pool, p)),
+        connections(paf::connections_memory(pool, p)), people(paf::people_memory(pool, p)),
+        work(paf::work_memory(pool, p, s, one_by_one ? 1 : p.parts, one_by_one ? 1 : p.limbs)) {
+    people.keypoints = pool.template take<float>((std::size_t)p.max_people * p.parts * 3);
+    people.scores = pool.template take<float>(p.max_people);
+    people.total = pool.template take<int>(1);
+  }
 
+  paf::Axis axis(const Table& t) {
+    return {pool.with(t.first), pool.with(t.weights), t.taps, (int)t.first.size()};
+  }
   paf::Sampling sampling(const Tables& t) {
     paf::Sampling made{};
     made.width = t.width;
     made.height = t.height;
-    made.x = {x_first.get(), x_weights.get(), t.x.taps, (int)t.x.first.size()};
-    made.y = {y_first.get(), y_weights.get(), t.y.taps, (int)t.y.first.size()};
-    made.search_y = {search_y_first.get(), search_y_weights.get(), t.search_y.taps, (int)t.search_y.first.size()};
-    made.search_x = {blocks_first.get(), blocks_weights.get(), t.blocks.span, t.blocks.count};
+    made.x = axis(t.x);
+    made.y = axis(t.y);
+    made.search_y = axis(t.search_y);
+    made.search_x = {pool.with(t.blocks.first), pool.with(t.blocks.weights), t.blocks.span, t.blocks.count};
     made.rise = made.fall = 3;  // more than any sum of these weights
     return made;
-  }
-  const paf::Limb* limbs() { return (const paf::Limb*)limb_table.get(); }
-  paf::Peaks peaks() { return {points.get(), cells.get(), searched.get(), peak_counts.get()}; }
-  paf::Connections connections() { return {pairs.get(), limb_scores.get(), limb_counts.get()}; }
-  paf::People people() {
-    return {ids.get(), sums.get(), parts.get(), keypoints.get(), scores.get(), total.get()};
-  }
-  paf::PeopleMemory people_memory() {
-    return {{crowd_ids.get(), crowd_sums.get(), crowd_parts.get(), people_keys.get(), people_spare.get(), offsets.get(),
-             0},
-            {partner.get(), queue.get(), seen.get()}};
   }
 };
 
@@ -152,49 +141,46 @@ void decode(Memory<harness::Host>& h) {
   const SerialGroup g;
   const std::size_t area = (std::size_t)h.s.width * h.s.height;
   for (int i = 0; i < h.p.parts; ++i)
-    paf::find_peaks(g, h.p, h.s, h.heat.get() + i * area, i,
-                    paf::PeakMemory{h.tiles.get(), h.peak_keys.get(), h.peak_spare.get()}, h.peaks());
-  float* prices = h.floats.get() + h.m * h.m;
-  int* columns = h.ints.get();
-  u8* marks = h.marks.get();
-  const paf::LimbMemory memory{h.limb_keys.get(), h.limb_spare.get(), marks, h.floats.get(),
-                               {prices, prices + h.m, prices + 2 * h.m, columns, columns + h.m, columns + 2 * h.m,
-                                marks + 2 * h.m}};
+    paf::find_peaks(g, h.p, h.s, h.heat + i * area, i, h.work.peaks, h.peaks);
+  const paf::LimbMemory memory = paf::memory_of_limb(h.work.limbs, h.p.max_peaks, 0);
   for (int i = 0; i < h.p.limbs; ++i)
-    paf::connect(g, h.p, h.s, h.fields.get(), h.limbs()[i], i, h.peaks(), memory, h.connections());
-  paf::assemble(g, h.p, h.limbs(), h.peaks(), h.connections(), h.people_memory(), h.people());
+    paf::connect(g, h.p, h.s, h.fields, h.limbs[i], i, h.peaks, memory, h.connections);
+  paf::assemble(g, h.p, h.limbs, h.peaks, h.connections, h.work.people, h.people);
 }
 
 void decode(Memory<harness::Device>& d, int threads) {
-  harness::launch("paf_peaks", jetpose_paf_peaks, d.p.parts, threads, d.heat.get(), d.p, d.s, d.tiles.get(),
-                  d.peak_keys.get(), d.peak_spare.get(), d.peaks());
-  harness::launch("paf_limbs", jetpose_paf_limbs, d.p.limbs, threads, d.fields.get(), d.p, d.s, d.limbs(), d.peaks(),
-                  d.limb_keys.get(), d.limb_spare.get(), d.floats.get(), d.ints.get(), d.marks.get(), d.connections());
-  harness::launch("paf_people", jetpose_paf_people, 1, threads, d.p, d.limbs(), d.peaks(), d.connections(),
-                  d.people_memory(), d.people());
+  const paf::LimbArrays& of_limbs = d.work.limbs;
+  harness::launch("paf_peaks", jetpose_paf_peaks, d.p.parts, threads, d.heat, d.p, d.s, d.work.peaks.tile,
+                  d.work.peaks.keys, d.work.peaks.spare, d.peaks);
+  harness::launch("paf_limbs", jetpose_paf_limbs, d.p.limbs, threads, d.fields, d.p, d.s, d.limbs, d.peaks,
+                  of_limbs.keys, of_limbs.spare, of_limbs.floats, of_limbs.ints, of_limbs.marks, d.connections);
+  harness::launch("paf_people", jetpose_paf_people, 1, threads, d.p, d.limbs, d.peaks, d.connections, d.work.people,
+                  d.people);
 }
 
 void compare(harness::Report& report, const std::string& name, Memory<harness::Host>& h, Memory<harness::Device>& d) {
-  const auto peaks = h.peak_counts.host(), limbs = h.limb_counts.host(), people = h.total.host();
+  const auto peaks = h.pool.host(h.peaks.counts, h.p.parts), limbs = h.pool.host(h.connections.counts, h.p.limbs);
+  const auto people = h.pool.host(h.people.total, 1);
   const int m = h.p.max_peaks, n = h.p.max_people, k = h.p.parts;
-  const auto check = [&](const char* what, const auto& gpu, const auto& cpu, const std::vector<int>& counts,
+  const auto check = [&](const char* what, const auto* gpu, const auto* cpu, const std::vector<int>& counts,
                          int capacity, int width) {
-    report.compare(name + " " + what, harness::valid(gpu.host(), counts, capacity, width),
-                   harness::valid(cpu.host(), counts, capacity, width), 0);
+    const std::size_t size = counts.size() * capacity * width;
+    report.compare(name + " " + what, harness::valid(d.pool.host(gpu, size), counts, capacity, width),
+                   harness::valid(h.pool.host(cpu, size), counts, capacity, width), 0);
   };
-  report.compare(name + " peak counts", d.peak_counts.host(), peaks, 0);
-  check("peaks", d.points, h.points, peaks, m, 3);
-  check("cells", d.cells, h.cells, peaks, m, 2);
-  check("searched", d.searched, h.searched, peaks, m, 1);
-  report.compare(name + " limb counts", d.limb_counts.host(), limbs, 0);
-  check("pairs", d.pairs, h.pairs, limbs, m, 2);
-  check("limb scores", d.limb_scores, h.limb_scores, limbs, m, 1);
-  report.compare(name + " total", d.total.host(), people, 0);
-  check("ids", d.ids, h.ids, people, n, k);
-  check("sums", d.sums, h.sums, people, n, 1);
-  check("parts", d.parts, h.parts, people, n, 1);
-  check("keypoints", d.keypoints, h.keypoints, people, n, 3 * k);
-  check("scores", d.scores, h.scores, people, n, 1);
+  report.compare(name + " peak counts", d.pool.host(d.peaks.counts, k), peaks, 0);
+  check("peaks", d.peaks.points, h.peaks.points, peaks, m, 3);
+  check("cells", d.peaks.cells, h.peaks.cells, peaks, m, 2);
+  check("searched", d.peaks.searched, h.peaks.searched, peaks, m, 1);
+  report.compare(name + " limb counts", d.pool.host(d.connections.counts, h.p.limbs), limbs, 0);
+  check("pairs", d.connections.pairs, h.connections.pairs, limbs, m, 2);
+  check("limb scores", d.connections.scores, h.connections.scores, limbs, m, 1);
+  report.compare(name + " total", d.pool.host(d.people.total, 1), people, 0);
+  check("ids", d.people.ids, h.people.ids, people, n, k);
+  check("sums", d.people.sums, h.people.sums, people, n, 1);
+  check("parts", d.people.parts, h.people.parts, people, n, 1);
+  check("keypoints", d.people.keypoints, h.people.keypoints, people, n, 3 * k);
+  check("scores", d.people.scores, h.people.scores, people, n, 1);
 }
 
 // Fields (2 limbs, height, width): unit vectors along each person's limbs, and noise.
@@ -242,10 +228,10 @@ void test(harness::Report& report, int profile, const Case& c) {
   const paf::Params p{profile, c.width * ratio, c.height * ratio, parts, parts, c.max_peaks, c.max_people,
                       profile == paf::kLightweight ? 12 : 10, 6, 5, 2, 6.0f, 0.1f, 0.05f, 0.2f};
   const Tables tables(c.width, c.height, ratio, profile == paf::kOpenPose || profile == paf::kTfPose);
-  Memory<harness::Host> host(p, tables, heat, fields, limbs);
+  Memory<harness::Host> host(p, tables, heat, fields, limbs, true);
   decode(host);
   for (int threads : harness::block_sizes) {
-    Memory<harness::Device> device(p, tables, heat, fields, limbs);
+    Memory<harness::Device> device(p, tables, heat, fields, limbs, false);
     decode(device, threads);
     compare(report, std::string(names[profile]) + ", " + c.name + ", " + std::to_string(threads), host, device);
   }

@@ -1,5 +1,5 @@
-// jetpose_preprocess and jetpose_preprocess_half against the CPU build: every frame format, padded strides, colours,
-// both interpolations, upright, scaled and turned, padding and edge rules. All results are exact.
+// jetpose_preprocess and jetpose_preprocess_crops with their _half against the CPU build: every frame format, padded
+// strides, colours, both interpolations, upright, scaled and turned, padding and edge rules. All results are exact.
 #include "harness.cuh"
 
 namespace {
@@ -59,8 +59,7 @@ preprocess::Params parameters(const Frame& f, int width, int height, int rule, i
 }
 
 template <class Out>
-void test(harness::Report& report, const std::string& name, const Frame& f, const preprocess::Params& p,
-          void (*kernel)(preprocess::Image, preprocess::Params, Out*)) {
+std::vector<Out> on_the_cpu(const Frame& f, const preprocess::Params& p) {
   const std::size_t table = (std::size_t)preprocess::kMaxTaps * p.width, wide = 3 * ((std::size_t)f.image.width + 2);
   const std::size_t size = (std::size_t)preprocess::output_channels(p) * p.width * p.height;
   std::vector<int> index(table);
@@ -69,11 +68,41 @@ void test(harness::Report& report, const std::string& name, const Frame& f, cons
   std::vector<Out> wanted(size);
   preprocess::run(SerialGroup{}, p, f.at(f.bytes.data()),
                   preprocess::Scratch{index.data(), weight.data(), line.data(), rows.data()}, wanted.data());
+  return wanted;
+}
+
+template <class Out>
+void test(harness::Report& report, const std::string& name, const Frame& f, const preprocess::Params& p,
+          void (*kernel)(preprocess::Image, preprocess::Params, Out*)) {
+  const auto wanted = on_the_cpu<Out>(f, p);
   harness::Device<u8> bytes(f.bytes);
   for (const dim3 block : {dim3(32, 1), dim3(16, 12), dim3(7, 5)}) {
-    harness::Device<Out> out(size);
+    harness::Device<Out> out(wanted.size());
     const dim3 grid((p.width + block.x - 1) / block.x, (p.height + block.y - 1) / block.y);
     harness::launch("preprocess", kernel, grid, block, f.at(bytes.get()), p, out.get());
+    report.compare(name + " " + std::to_string(block.x) + "x" + std::to_string(block.y), out.host(), wanted, 0);
+  }
+}
+
+// Three crops, and one that is not there.
+template <class Out>
+void test_crops(harness::Report& report, const std::string& name, const Frame& f, int colour,
+                void (*kernel)(preprocess::Image, const preprocess::Params*, Out*)) {
+  std::vector<preprocess::Params> crops;
+  std::vector<Out> wanted;
+  for (int rule = 0; rule < 3; ++rule) {
+    crops.push_back(parameters(f, 33, 25, rule, colour));
+    const auto one = on_the_cpu<Out>(f, crops.back());
+    wanted.insert(wanted.end(), one.begin(), one.end());
+  }
+  crops.emplace_back();
+  harness::Device<u8> bytes(f.bytes);
+  harness::Device<preprocess::Params> params(crops);
+  for (const dim3 block : {dim3(32, 8), dim3(7, 5)}) {
+    harness::Device<Out> out(wanted.size());
+    const dim3 grid((33 + block.x - 1) / block.x, (25 + block.y - 1) / block.y, 4);
+    harness::launch(name.c_str(), kernel, grid, block, f.at(bytes.get()), (const preprocess::Params*)params.get(),
+                    out.get());
     report.compare(name + " " + std::to_string(block.x) + "x" + std::to_string(block.y), out.host(), wanted, 0);
   }
 }
@@ -96,5 +125,12 @@ int main() {
           test<float>(report, name, frame, p, jetpose_preprocess);
           test<unsigned short>(report, name + " half", frame, p, jetpose_preprocess_half);
         }
+  for (int format = preprocess::kBgr8; format <= preprocess::kYuyv; ++format)
+    for (int colour = preprocess::kRgb; colour <= preprocess::kGray; ++colour) {
+      const Frame frame(format, 46, 30, 7, format);
+      const std::string name = std::string("crops ") + kFormats[format] + " to " + kColours[colour];
+      test_crops<float>(report, name, frame, colour, jetpose_preprocess_crops);
+      test_crops<unsigned short>(report, name + " half", frame, colour, jetpose_preprocess_crops_half);
+    }
   return report.exit_code();
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from pose_runtime.arrays import FloatArray
 from pose_runtime.errors import DecodeError
+
+_Output = TypeVar("_Output")
 
 Grid = Literal["corner", "centre", "aligned"]
 """Where a map pixel lies in the network's input: how the authors of a decoder scale its coordinates.
@@ -38,7 +40,7 @@ def to_input(keypoints: FloatArray, map_wh: tuple[int, int], input_wh: tuple[int
             xy -= 0.5
 
 
-def only(outputs: Mapping[str, Sequence[FloatArray]], role: str) -> FloatArray:
+def only(outputs: Mapping[str, Sequence[_Output]], role: str) -> _Output:
     """The single output of a role."""
     arrays = outputs.get(role, ())
     if len(arrays) != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -45,7 +45,7 @@ class Embedded(NamedTuple):
 
 
 class _Settings(NamedTuple):
-    """In the order of the native functions' arguments."""
+    """In the order of the native parameters."""
 
     order: NDArray[np.int32]
     nms: int
@@ -175,7 +175,7 @@ def embedding(
         distance, adjust, refine, refined_score,
     )  # fmt: skip
     room = _room(settings, tag.shape[3])
-    return _cut(room, native.embedding_maps(heat, tag, *room, *settings))
+    return _cut(room, native.embedding_maps(native.embedding_params(*settings), heat, tag, *room))
 
 
 def embedding_outputs(
@@ -221,7 +221,8 @@ def embedding_outputs(
         distance, adjust, refine, refined_score,
     )  # fmt: skip
     room = _room(settings, 1)
-    return _cut(room, native.embedding_outputs(coarse, fine, tag, *size_wh, *room, *settings))
+    params = native.embedding_params(*settings)
+    return _cut(room, native.embedding_outputs(params, coarse, fine, tag, *size_wh, *room))
 
 
 # ---- aggregation -----------------------------------------------------------------------------------------------
@@ -344,8 +345,7 @@ class EmbeddingDecoder(
         tags = only(outputs, "tags")
         if len(heatmaps) not in (1, 2):
             raise DecodeError(f"outputs: got {len(heatmaps)} of role 'heatmaps', wanted 1 or 2; see the manifest")
-        map_wh = (heatmaps[-1].shape[2], heatmaps[-1].shape[1])
-        size_wh = input_wh if self.at_input_size else map_wh
+        size_wh = self.decoded_wh(heatmaps[-1].shape, input_wh)
         people = embedding_outputs(
             heatmaps,
             tags,
@@ -362,5 +362,23 @@ class EmbeddingDecoder(
             refine=self.refine,
             refined_score=self.refined_score,
         )
-        to_input(people.keypoints, size_wh, input_wh, self.grid)
-        return Decoded(people.keypoints, people.scores)
+        return self.people(people.keypoints, people.scores, size_wh, input_wh)
+
+    def decoded_wh(self, finest: tuple[int, ...], input_wh: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the maps that are decoded, from the shape (K, h, w) of the finest heatmaps."""
+        return input_wh if self.at_input_size else (finest[2], finest[1])
+
+    def params(self, joints: int) -> Any:
+        """The native parameters for that many joints."""
+        settings = _settings(
+            joints, self.joint_order, self.nms, self.max_people, self.threshold, self.tag_threshold,
+            self.use_detection_val, self.ignore_too_much, self.distance, self.adjust, self.refine, self.refined_score,
+        )  # fmt: skip
+        return native.embedding_params(*settings)
+
+    def people(
+        self, keypoints: FloatArray, scores: FloatArray, map_wh: tuple[int, int], input_wh: tuple[int, int]
+    ) -> Decoded:
+        """The people whose keypoints (N, K, 3) are in pixels of decoded maps; they are overwritten."""
+        to_input(keypoints, map_wh, input_wh, self.grid)
+        return Decoded(keypoints, scores)

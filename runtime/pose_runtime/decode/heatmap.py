@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -93,7 +93,7 @@ def heatmap(
     if refine not in _REFINE:
         raise DecodeError(f"refine: got {refine!r}, wanted one of {', '.join(_REFINE)}")
     out = as_out("out", out, (*array.shape[:2], 3))
-    native.heatmap(array, out, _REFINE[refine], beta, blur, _kernel(kernel))
+    native.heatmap(native.heatmap_params(_REFINE[refine], beta, blur, _kernel(kernel)), array, out)
     return out
 
 
@@ -143,10 +143,18 @@ class HeatmapDecoder(
         """Outputs by role, one image; keypoints in network-input pixels."""
         maps = only(outputs, "heatmaps")
         points = heatmap(maps[None], refine=self.refine, kernel=self.kernel, beta=self.beta, blur_sigma=self.blur_sigma)
+        return self.person(points, (maps.shape[2], maps.shape[1]), input_wh)
+
+    def params(self) -> Any:
+        """The native parameters."""
+        return native.heatmap_params(_REFINE[self.refine], self.beta, _blur(self.blur_sigma), _kernel(self.kernel))
+
+    def person(self, points: FloatArray, map_wh: tuple[int, int], input_wh: tuple[int, int]) -> Decoded:
+        """The person whose keypoints were found at points (1, K, 3), map pixels; they are overwritten."""
         missing = ~(points[..., 2] > self.min_score)
         points[missing] = (np.nan, np.nan, 0)
         found = points[~missing]
         if not len(found):
             return Decoded(points[:0], np.zeros(0, np.float32))
-        to_input(points, (maps.shape[2], maps.shape[1]), input_wh, self.grid)
+        to_input(points, map_wh, input_wh, self.grid)
         return Decoded(points, np.array([found[:, 2].mean()], np.float32))

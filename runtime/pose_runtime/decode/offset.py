@@ -50,7 +50,13 @@ def offset(
     fused = as_out("fused", fused, shape)
     points = np.empty((shape[0], 3), np.float32)
     native.offset(heat, vectors, logits, radius, fused, points)
-    return points[None], points[None, :, 2].mean(axis=1)
+    return points[None], _scores(points[None])
+
+
+def _scores(points: FloatArray) -> FloatArray:
+    """The mean height of each person's peaks (N, K, 3)."""
+    scores: FloatArray = points[..., 2].mean(axis=1)
+    return scores
 
 
 class OffsetDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="offset"):
@@ -71,9 +77,14 @@ class OffsetDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if offsets.shape != (2 * heat.shape[0], *heat.shape[1:]):
             raise DecodeError(f"offsets: got shape {offsets.shape} for heatmaps {heat.shape}, wanted (2K, H, W)")
         pairs = offsets.reshape(heat.shape[0], 2, *heat.shape[1:])
-        points, scores = offset(heat, pairs, radius=self.radius, logits=self.logits)
+        points, _ = offset(heat, pairs, radius=self.radius, logits=self.logits)
+        return self.person(points, (heat.shape[2], heat.shape[1]), input_wh)
+
+    def person(self, points: FloatArray, map_wh: tuple[int, int], input_wh: tuple[int, int]) -> Decoded:
+        """The person whose peaks are points (1, K, 3), map pixels; they are overwritten."""
+        scores = _scores(points)
         points[~(points[..., 2] > self.min_score)] = (np.nan, np.nan, 0)
         if not points[..., 2].any():
             return Decoded(points[:0], scores[:0])
-        to_input(points, (heat.shape[2], heat.shape[1]), input_wh, self.grid)
+        to_input(points, map_wh, input_wh, self.grid)
         return Decoded(points, scores)

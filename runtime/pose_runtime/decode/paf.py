@@ -258,17 +258,25 @@ def _decode(
 ) -> None:
     """Fill `arrays` and, where given, `graph`."""
     heat = as_maps("heatmaps", heatmaps, (None, None, None))
-    map_hw = (heat.shape[1], heat.shape[2])
-    fields = as_maps("pafs", pafs, (None, *map_hw))
+    fields = as_maps("pafs", pafs, (None, *heat.shape[1:]))
+    params, tables, limbs = _native_inputs(o, heat.shape, len(fields), crop, size_wh)
+    native.paf(params, tables, heat, fields, limbs, *arrays.all, graph)
+
+
+def _native_inputs(
+    o: _Options, heat: tuple[int, ...], channels: int, crop: tuple[int, int, int, int], size_wh: tuple[int, int]
+) -> tuple[Any, Any, Int32Array]:
+    """Native parameters, tables and limbs for heatmaps of shape `heat` and fields of that many channels."""
+    map_hw = (heat[1], heat[2])
     if max(map_hw) > _MAX_CELLS:
         raise DecodeError(f"heatmaps: got {map_hw[1]} x {map_hw[0]} cells, wanted at most {_MAX_CELLS} each way")
     sampling = _sampling(o.profile, map_hw, o.upsample, crop, size_wh)
     params, limbs, last_channel = _prepared(o, sampling.size_wh)
-    if heat.shape[0] < o.parts:
-        raise DecodeError(f"heatmaps: got {heat.shape[0]} maps, wanted one for each of {o.parts} parts")
-    if fields.shape[0] <= last_channel:
-        raise DecodeError(f"pafs: got {fields.shape[0]} channels, the limbs name channel {last_channel}")
-    native.paf(params, sampling.native, heat, fields, limbs, *arrays.all, graph)
+    if heat[0] < o.parts:
+        raise DecodeError(f"heatmaps: got {heat[0]} maps, wanted one for each of {o.parts} parts")
+    if channels <= last_channel:
+        raise DecodeError(f"pafs: got {channels} channels, the limbs name channel {last_channel}")
+    return params, sampling.native, limbs
 
 
 def _published(profile: str) -> _Options:
@@ -463,7 +471,15 @@ class PafDecoder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         out = _KEPT.get(options)
         _decode(heat, only(outputs, "pafs"), options, (0, 0, 0, 0), (0, 0), out)
         n = int(out.total[0])
-        keypoints = out.keypoints[:n].copy()
-        decoded_wh = (heat.shape[-1] * self.upsample, heat.shape[-2] * self.upsample)
-        to_input(keypoints, decoded_wh, input_wh, self.grid)
-        return Decoded(keypoints, out.scores[:n].copy())
+        return self.people(out.keypoints[:n].copy(), out.scores[:n].copy(), (heat.shape[-1], heat.shape[-2]), input_wh)
+
+    def native_inputs(self, heat: tuple[int, ...], channels: int) -> tuple[Any, Any, Int32Array]:
+        """Native parameters, tables and limbs for heatmaps of shape (C, h, w) and fields of that many channels."""
+        return _native_inputs(self._options(), heat, channels, (0, 0, 0, 0), (0, 0))
+
+    def people(
+        self, keypoints: FloatArray, scores: FloatArray, map_wh: tuple[int, int], input_wh: tuple[int, int]
+    ) -> Decoded:
+        """The people whose keypoints (N, K, 3) are in decoded pixels of maps of map_wh; they are overwritten."""
+        to_input(keypoints, (map_wh[0] * self.upsample, map_wh[1] * self.upsample), input_wh, self.grid)
+        return Decoded(keypoints, scores)

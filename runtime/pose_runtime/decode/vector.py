@@ -83,9 +83,15 @@ class VectorDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         values = only(outputs, "vector")
         if values.ndim != 1 or values.size == 0 or values.size % 2:
             raise DecodeError(f"vector: got shape {values.shape}, wanted (2K,): x and y of each keypoint")
+        return self.person(vector(values.reshape(1, -1, 2), [self.box(input_wh)], origin=self.origin))
+
+    def box(self, input_wh: tuple[int, int]) -> tuple[float, float, float, float]:
+        """What the values are normalised by: centre x, centre y, width, height in input pixels."""
         first, less = (-0.5 if self.grid == "centre" else 0.0), int(self.grid == "aligned")
         width, height = input_wh[0] - less, input_wh[1] - less
-        box = [[first + width / 2, first + height / 2, width, height]]
-        points = vector(values.reshape(1, -1, 2), box, origin=self.origin)
+        return first + width / 2, first + height / 2, width, height
+
+    def person(self, points: FloatArray) -> Decoded:
+        """The person of points (1, K, 3), input pixels."""
         people = int(points[..., 2].any())
         return Decoded(points[:people], np.ones(people, np.float32))
