@@ -2,8 +2,8 @@
 
 Rounded weights give each output channel an error with a mean of its own, for what they multiply has one behind a ReLU:
 M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2. They
-take off the mean of the error; here it is its median over each picture, averaged over the pictures. Pose networks
-make activations of ten times the usual size where nobody is, and what a mean owes to those would harm the rest.
+take off the mean of the error; here it is its median over each picture, averaged over the pictures, for pose networks
+make activations of ten times the usual size in regions where nobody is, which rule a mean.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ COMMANDS = {
     "pose-check": "pose_runtime.cli.check",
     "pose-run": "pose_runtime.cli.run",
     "pose-bench": "pose_runtime.cli.bench",
+    "pose-doctor": "pose_runtime.cli.doctor",
     "pose-train": "pose_export.cli_train",
     "pose-eval": "pose_calibration.cli_eval",
 }
@@ -90,7 +91,9 @@ def test_the_demo_of_a_network_wants_its_preset() -> None:
 @pytest.mark.parametrize(
     ("pages", "command"),
     [
+        (("bench.md",), "pose-bench"),
         (("build.md",), "pose-build"),
+        (("doctor.md",), "pose-doctor"),
         (("run.md",), "pose-run"),
         (("export.md", "int8.md"), "pose-export"),
         (("train.md",), "pose-train"),

@@ -275,7 +275,7 @@ def test_bench(work: Path) -> None:
     done = command("bench", work / "tiny.pose", "--runs", "3", "--threads", "1")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()[:5]] == ["stage", "pre", "network", "decode", "total"]
-    done = command("bench", work / "tiny.pose", "--runs", "3", "--json", "--source", work / "in")
+    done = command("bench", work / "tiny.pose", "--runs", "3", "--json", "-", "--source", work / "in")
     result = json.loads(done.stdout)
     assert result["network"] == "tiny"
     assert (result["runs"], result["frames"]) == (3, 3)
@@ -353,7 +353,7 @@ def test_bench_compares_graphs(three: Path, call: Callable[..., Done]) -> None:
     assert re.fullmatch(r"cpu_int8: network [\d.]+ x, total [\d.]+ x as fast as reference", ratio)
     assert re.fullmatch(r"[\d.]+ \(reference\), [\d.]+ \(cpu_int8\) frames/s over 3 runs", speed)
     for role, timed in (("tensorrt", ["reference", "tensorrt"]), ("reference", ["reference"])):
-        result = json.loads(call(bench, three, "--runs", "2", "--json", "--graph", role).out[0])
+        result = json.loads(call(bench, three, "--runs", "2", "--json", "-", "--graph", role).out[0])
         assert list(result["graphs"]) == timed
         assert all(times["total_ms"] > 0 for times in result["graphs"].values())
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,7 +33,7 @@ from pose_runtime.gpu.graph import Graph, capture
 from pose_runtime.gpu.inputs import DeviceInputs, HostInputs, Inputs, RunShape, best_kind, run_shape
 from pose_runtime.gpu.kernels import find_kernels
 from pose_runtime.gpu.outputs import DeviceOutputs, HostOutputs, Outputs
-from pose_runtime.gpu.tensors import Tensors
+from pose_runtime.gpu.tensors import Tensor, Tensors
 from pose_runtime.manifest import Manifest
 from pose_runtime.poses import Poses
 
@@ -226,6 +226,18 @@ class GpuPipeline(BasePipeline):
             raise EngineError("pipeline: a submitted call is under way; take its result first")
         self._submit(frames, boxes, is_single=False)
         return cast(list[Poses], self.result())
+
+    @property
+    def output_tensors(self) -> Mapping[str, Tensor]:
+        """Where the network's outputs lie on the device, by name; the decoder reads them there."""
+        return self._tensors.outputs
+
+    def rebind(self) -> None:
+        """Bind the engine anew before the next run, and capture its graphs again: for whoever changed the engine."""
+        if self._calls:
+            raise EngineError("pipeline: a submitted call is under way; take its result first")
+        self._bound_rows = 0
+        self._recent_rows.clear()
 
     # ---- set-up ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""What is wrong with a machine for jetpose, and what to do about it."""
