@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies what a GPU machine without network and without the reference folder needs into .carry/ (git-ignored, at most
 # 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64). pycuda
-# among them is built here from source where nvcc and python3.12 are, or copied: PYCUDA_WHEEL names one.
+# among them is built here from source where nvcc and python3.12 (or PYTHON312) are, or copied: PYCUDA_WHEEL names one.
 # run_all.sh uses .carry/ where it is.
 #   tests/gpu/pack.sh [--wheels | --train]
 #   --train   instead, what tests/gpu/train.sh needs: bodies and motion to render people from, and packages
@@ -40,8 +40,8 @@ for option in "$@"; do
   fetch msgspec typer rich scikit-build-core pytest pytools platformdirs Mako MarkupSafe siphash24 typing_extensions
   if [ -n "${PYCUDA_WHEEL:-}" ]; then
     cp "$PYCUDA_WHEEL" "$wheels/"
-  elif command -v nvcc > /dev/null && command -v python3.12 > /dev/null; then
-    "$shared/gpu/build_pycuda.sh" python3.12 "$wheels"
+  elif command -v nvcc > /dev/null && "${PYTHON312:-python3.12}" --version > /dev/null 2>&1; then
+    "$shared/gpu/build_pycuda.sh" "${PYTHON312:-python3.12}" "$wheels"
   else
     echo "WITHOUT pycuda: no nvcc or no python3.12 here; the frame path will not be tested there" >&2
   fi

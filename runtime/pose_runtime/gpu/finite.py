@@ -17,7 +17,7 @@ from pose_runtime.gpu.device import ALIGNMENT
 from pose_runtime.gpu.launch import Launch
 
 _BLOCKS = ALIGNMENT // 4  # one int32 of flag each
-_THREADS = 256
+_THREADS = 512
 
 
 def plan_finite(values: int, count: int, flags: int, index: int) -> Launch:
