@@ -8,7 +8,9 @@ streams    nothing runs before somebody waits for it, and then only what it depe
 memory     every copy is checked against the live allocations when it is queued and when it runs; what is freed is
            overwritten; guard bytes around each allocation are looked at when it is freed
 copies     asynchronous ones take page-locked host memory only
-capture    records instead of running; allocation, waiting and outside events in it are errors and spoil it
+capture    records instead of running; allocation, waiting and outside events in it are errors and spoil it; streams
+           that wait for an event of it join it, and must be joined back; a replay runs the branches' work in another
+           order than it was queued in
 contexts   everything wants a current context of this thread
 """
 
@@ -37,7 +39,7 @@ POISON = 0xCD
 ORIN = Gpu(name="Orin", sm=(8, 7), processors=16, driver=12060, integrated=True, memory_bytes=8 << 30)
 H200 = Gpu(name="NVIDIA H200", sm=(9, 0), processors=132, driver=13000, integrated=False, memory_bytes=139 << 30)
 
-SUCCESS, INVALID_VALUE, UNSUPPORTED, INVALIDATED, ISOLATION, INVALID_HANDLE = 0, 1, 900, 901, 905, 400
+SUCCESS, INVALID_VALUE, UNSUPPORTED, INVALIDATED, UNJOINED, ISOLATION, INVALID_HANDLE = 0, 1, 900, 901, 904, 905, 400
 
 
 class Error(Exception):
@@ -64,7 +66,50 @@ class Operation:
     run: Callable[[], None]
     after: Operation | None = None  # that of another stream which it waits for
     stream: FakeStream | None = None
+    capture: Capture | None = None
     done: bool = False
+
+
+@dataclass(eq=False)
+class Capture:
+    """What streams record instead of running."""
+
+    origin: FakeStream
+    operations: list[Operation] = field(default_factory=list)
+    is_spoilt: bool = False
+
+    def streams(self) -> list[FakeStream]:
+        return [stream for stream in self.origin.cuda.streams.values() if stream.capture is self]
+
+    def is_joined(self) -> bool:
+        """Every operation comes before the end of the origin's own."""
+        mine = [operation for operation in self.operations if operation.stream is self.origin]
+        reached: set[Operation] = set()
+        todo = mine[-1:]
+        while todo:
+            operation = todo.pop()
+            if operation not in reached:
+                reached.add(operation)
+                todo += before(self.operations, operation)
+        return len(reached) == len(self.operations)
+
+
+def before(operations: list[Operation], operation: Operation) -> list[Operation]:
+    """What an operation of a graph waits for: the one ahead of it on its stream, and another stream's."""
+    index = operations.index(operation)
+    ahead = [other for other in operations[:index] if other.stream is operation.stream][-1:]
+    return ahead + [other for other in (operation.after,) if other in operations]
+
+
+def replay_order(operations: list[Operation]) -> list[Operation]:
+    """All of a graph, the last queued of those that may run first."""
+    order: list[Operation] = []
+    left = list(operations)
+    while left:
+        ready = [each for each in left if all(other not in left for other in before(operations, each))]
+        order.append(ready[-1])
+        left.remove(ready[-1])
+    return order
 
 
 @dataclass(eq=False)
@@ -72,7 +117,6 @@ class FakeEvent:
     handle: int
     last: Operation | None = None
     time_s: float | None = None
-    is_external: bool = False
 
 
 @dataclass(eq=False)
@@ -127,12 +171,11 @@ class FakeStream:
         self.handle = cuda.new_handle(None)
         cuda.streams[self.handle] = self  # pycuda destroys it with its last reference
         self.queue: list[Operation] = []
-        self.captured: list[Operation] | None = None
-        self.is_spoilt = False
+        self.capture: Capture | None = None
 
     def push(self, what: str, run: Callable[[], None], after: Operation | None = None) -> Operation:
-        operation = Operation(what, run, after, self)
-        (self.queue if self.captured is None else self.captured).append(operation)
+        operation = Operation(what, run, after, self, self.capture)
+        (self.capture.operations if self.capture else self.queue).append(operation)
         return operation
 
     def run_until(self, last: Operation | None = None) -> None:
@@ -147,8 +190,8 @@ class FakeStream:
 
     def synchronize(self) -> None:
         self.cuda.need_context("synchronize")
-        if self.captured is not None:
-            self.is_spoilt = True
+        if self.capture:
+            self.capture.is_spoilt = True
             raise LogicError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
         self.run_until()
 
@@ -214,6 +257,7 @@ class FakeCuda:
         self.allocations: list[Allocation] = []
         self.handles: dict[int, Any] = {}
         self.launched_graphs = 0
+        self.staged: list[Callable[[], None]] = []
         self.streams: weakref.WeakValueDictionary[int, FakeStream] = weakref.WeakValueDictionary()
         self._next_handle = 0x1000
         self._local = threading.local()
@@ -239,9 +283,9 @@ class FakeCuda:
             self.handles[self._next_handle] = thing
         return self._next_handle
 
-    def capturing(self) -> FakeStream | None:
-        streams = [stream for stream in self.streams.values() if stream.captured is not None]
-        return streams[0] if streams else None
+    def capturing(self) -> Capture | None:
+        captures = [stream.capture for stream in self.streams.values() if stream.capture]
+        return captures[0] if captures else None
 
     def allocate(self, kind: str, size: int) -> Allocation:
         self.need_context("allocate")
@@ -290,6 +334,7 @@ class FakeCuda:
             device_attribute=types.SimpleNamespace(CONCURRENT_MANAGED_ACCESS=89),
             host_alloc_flags=types.SimpleNamespace(DEVICEMAP=2),
             mem_attach_flags=types.SimpleNamespace(GLOBAL=1),
+            Context=types.SimpleNamespace(synchronize=self._synchronize),
             Stream=self._stream,
             mem_alloc=lambda size: self.allocate("device", size),
             mem_get_info=lambda: (1 << 30, self.gpu.memory_bytes),
@@ -333,8 +378,22 @@ class FakeCuda:
         return np.asarray(self.allocate("managed", size))
 
     def _htod(self, address: int, data: bytes) -> None:
+        """Staged: it arrives when the default stream's turn comes, for which streams of ours do not wait."""
         self.need_context("cuMemcpyHtoD")
-        self.memory_at(address, len(data), ("device",))[:] = np.frombuffer(data, np.uint8)
+        self.memory_at(address, len(data), ("device",))
+
+        def run() -> None:
+            self.memory_at(address, len(data), ("device",))[:] = np.frombuffer(data, np.uint8)
+
+        self.staged.append(run)
+
+    def _synchronize(self) -> None:
+        self.need_context("cuCtxSynchronize")
+        for run in self.staged:
+            run()
+        self.staged.clear()
+        for stream in list(self.streams.values()):
+            stream.synchronize()
 
     def _htod_async(self, address: int, host: np.ndarray, stream: FakeStream) -> None:
         self.need_context("cuMemcpyHtoDAsync")
@@ -393,22 +452,25 @@ class FakeCuda:
     def cuEventRecordWithFlags(self, event_handle: int, stream_handle: int, flags: int) -> int:
         event, stream = self._event(event_handle), self._live_stream(stream_handle)
         is_external = flags == 1
-        if is_external != (stream.captured is not None):
+        if is_external and not stream.capture:
             return INVALID_VALUE
+        tells_time = is_external or not stream.capture  # else it is an edge of the graph
 
         def run() -> None:
-            event.time_s = perf_counter()
+            event.time_s = perf_counter() if tells_time else None
 
-        event.is_external = is_external
         event.time_s = None
         event.last = stream.push("record", run)
         return SUCCESS
 
     def cuEventSynchronize(self, event_handle: int) -> int:
         event = self._event(event_handle)
-        if self.capturing():
-            self.capturing().is_spoilt = True
+        capture = self.capturing()
+        if capture:
+            capture.is_spoilt = True
             return UNSUPPORTED
+        if event.last and event.last.capture and not event.last.done:
+            return INVALID_VALUE
         if event.last and event.last.stream:
             event.last.stream.run_until(event.last)
         return SUCCESS
@@ -422,8 +484,11 @@ class FakeCuda:
 
     def cuStreamWaitEvent(self, stream_handle: int, event_handle: int, flags: int) -> int:
         stream, event = self._live_stream(stream_handle), self._event(event_handle)
-        if stream.captured is not None:
-            stream.is_spoilt = True
+        of = event.last.capture if event.last else None
+        if of and of.origin.capture is of and not stream.capture:
+            stream.capture = of  # it joins
+        if stream.capture is not of and (stream.capture or (of and of.origin.capture is of)):
+            self.capturing().is_spoilt = True  # type: ignore[union-attr]
             return ISOLATION
         stream.push("wait", lambda: None, after=event.last)
         return SUCCESS
@@ -431,31 +496,34 @@ class FakeCuda:
     def cuStreamBeginCapture_v2(self, stream_handle: int, mode: int) -> int:
         stream = self._live_stream(stream_handle)
         assert mode == 1, "thread-local"
-        if stream.captured is not None:
+        if stream.capture:
             return INVALID_VALUE
-        stream.captured, stream.is_spoilt = [], False
+        stream.capture = Capture(stream)
         return SUCCESS
 
     def cuStreamEndCapture(self, stream_handle: int, out: Any) -> int:
         stream = self._live_stream(stream_handle)
-        if stream.captured is None:
+        capture = stream.capture
+        if not capture or capture.origin is not stream:
             return INVALID_VALUE
-        captured, stream.captured = stream.captured, None
-        if stream.is_spoilt:
+        is_joined = capture.is_joined()
+        for each in capture.streams():
+            each.capture = None
+        if capture.is_spoilt or not is_joined:
             out._obj.value = 0
-            return INVALIDATED
-        out._obj.value = self.new_handle(FakeGraph(captured))
+            return INVALIDATED if capture.is_spoilt else UNJOINED
+        out._obj.value = self.new_handle(FakeGraph(capture.operations))
         return SUCCESS
 
     def cuGraphInstantiateWithFlags(self, out: Any, graph: int, flags: int) -> int:
-        out._obj.value = self.new_handle(FakeExecutable(list(self.handles[graph].operations)))
+        out._obj.value = self.new_handle(FakeExecutable(replay_order(self.handles[graph].operations)))
         return SUCCESS
 
     def cuGraphLaunch(self, executable: int, stream_handle: int) -> int:
         stream, made = self._live_stream(stream_handle), self.handles.get(executable)
         if not isinstance(made, FakeExecutable):
             return INVALID_HANDLE
-        assert stream.captured is None
+        assert not stream.capture
         self.launched_graphs += 1
         for operation in made.operations:
             stream.push(operation.what, self._of_live(executable, operation))

@@ -191,15 +191,58 @@ def test_a_graph_replays_what_was_captured() -> None:
             graph.launch(stream)
 
 
-@pytest.mark.parametrize("fault", ["wait", "allocate", "raise", "plain event"])
+@pytest.mark.parametrize("missing", ["", "fork", "join"])
+def test_branches_of_a_graph(missing: str) -> None:
+    """One branch copies what was uploaded before the fork, and what it copied is read after the join."""
+    with installed(), Device(0) as device, device.current(), device.resources() as mine:
+        stream, branch = mine.stream(), mine.stream()
+        fork, join = mine.event(), mine.event()
+        first, second = mine.memory(4), mine.memory(4)
+        host, between, back = mine.locked(4), mine.locked(4), mine.locked(4)
+
+        def enqueue() -> None:
+            steps = [lambda: stream.upload(first, host), lambda: stream.record(fork)]
+            for step in reversed(steps) if missing == "fork" else steps:
+                step()
+            branch.wait(fork)
+            branch.download(between, first)
+            branch.record(join)
+            if missing != "join":
+                stream.wait(join)
+            stream.upload(second, between)
+            stream.download(back, second)
+            if missing == "join":
+                stream.wait(join)
+
+        host[:] = 7
+        enqueue()
+        stream.synchronize()
+        branch.synchronize()
+        graph = gpu_graph.capture(stream, enqueue)
+        host[:] = 8
+        graph.launch(stream)
+        stream.synchronize()
+        graph.close()
+        assert (back == 8).all() == (missing == "")
+
+
+@pytest.mark.parametrize("fault", ["wait", "allocate", "raise", "a branch left open", "an event from outside"])
 def test_what_cannot_be_captured_leaves_the_stream_usable(fault: str) -> None:
     with installed(), Device(0) as device, device.current(), device.resources() as mine:
         stream, address, host, event = mine.stream(), mine.memory(4), mine.locked(4), mine.event()
+        other, outside = mine.stream(), mine.event()
+        other.record(outside)
+
+        def branch() -> None:
+            stream.record(event)
+            other.wait(event)
+
         faults: dict[str, Callable[[], object]] = {
             "wait": stream.synchronize,
             "allocate": lambda: mine.memory(8),
             "raise": lambda: 1 // 0,
-            "plain event": lambda: stream.record(event),
+            "a branch left open": branch,
+            "an event from outside": lambda: stream.wait(outside),
         }
 
         def enqueue() -> None:
@@ -280,10 +323,10 @@ def small(tmp_path: Path) -> Bundle:
 
 
 def fake_open_tensorrt(cuda: Any, opened: list[Any]) -> Callable[..., Any]:
-    def open_tensorrt(bundle: Bundle, device: int, *, graph: Any) -> Any:
+    def open_tensorrt(bundle: Bundle, device: int, *, graph: Any, **_: Any) -> Any:
         cuda.need_context("open_tensorrt")
         engine = OrtDeviceEngine(cuda, open_engine("onnxruntime", bundle.graph_bytes(graph)))
-        engine.origin = None  # type: ignore[attr-defined]
+        engine.origin = "of a plan"  # type: ignore[attr-defined]
         opened.append((device, graph, engine))
         return engine
 
@@ -295,6 +338,7 @@ def test_cuda_opens_the_gpu(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> N
     with installed() as cuda:
         cuda.devices = 2
         monkeypatch.setattr(gpu_open, "open_tensorrt", fake_open_tensorrt(cuda, opened))
+        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: None)
         with open_pipeline(small, "cuda:1") as on_gpu, open_pipeline(small, "cpu") as cpu:
             image = tiny.frame((20, 30), None, None)
             np.testing.assert_array_equal(on_gpu(image).keypoints, cpu(image).keypoints)
@@ -311,14 +355,7 @@ def test_an_engine_that_fails_its_check_frames_is_closed(small: Bundle, monkeypa
         raise EngineError("the engine is refused")
 
     with installed() as cuda:
-        make = fake_open_tensorrt(cuda, opened)
-
-        def with_origin(*arguments: Any, **options: Any) -> Any:
-            engine = make(*arguments, **options)
-            engine.origin = "of a plan"
-            return engine
-
-        monkeypatch.setattr(gpu_open, "open_tensorrt", with_origin)
+        monkeypatch.setattr(gpu_open, "open_tensorrt", fake_open_tensorrt(cuda, opened))
         monkeypatch.setattr(gpu_open, "require_proof", refuse)
         with pytest.raises(EngineError, match="refused"):
             open_pipeline(small, "cuda")
@@ -340,6 +377,7 @@ def test_auto_takes_a_gpu_that_is_complete(
                 raise EngineError("TensorRT is too old")
 
         monkeypatch.setattr(gpu_open, "open_tensorrt", make)
+        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: None)
         with open_pipeline(small) as pipeline:
             assert isinstance(pipeline, GpuPipeline) == (not lacks)
             reason = str(pipeline.choice)

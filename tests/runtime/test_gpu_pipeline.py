@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -317,15 +318,42 @@ def test_the_fake_shows_a_missing_wait(small: Bundle, method: str, monkeypatch: 
                 assert_same(on_gpu(moving(9)), cpu(moving(9)), 0)
 
 
-def test_batches_of_changing_size_bind_anew(tmp_path: Path) -> None:
-    """An engine's state is captured with it: after another batch its graphs are captured again."""
+def test_batches_of_changing_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine's state is captured with it: bound to another batch its graphs are captured again, so that is rare."""
+    monkeypatch.setattr(gpu_pipeline, "_PATIENCE", 4)
     bundle = tiny.write(tmp_path / "tiny.pose", batch=0)
-    with tiny_gpu(bundle, max_batch=3) as (on_gpu, cpu, _):
+    with tiny_gpu(bundle, max_batch=3) as (on_gpu, cpu, cuda):
         engine: Any = on_gpu.engine
-        for number, binds in ((2, 1), (2, 1), (2, 1), (3, 2), (3, 2), (2, 3), (2, 3), (2, 3), (1, 4)):
+        bound = []
+        for number in (2, 2, 1, 3, 1, 2, 1, 3, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1):
             frames = [moving(i) for i in range(number)]
             assert_same(on_gpu(frames), cpu(frames), 0)
-            assert engine.binds == binds
+            bound.append(engine._batch)
+        assert bound == [2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 1, 1]
+        assert engine.binds == 4
+        assert cuda.launched_graphs == 10
+
+
+def test_batches_of_changing_size_under_way(tmp_path: Path) -> None:
+    """A call that binds the engine anew does not touch the one before it."""
+    bundle = tiny.write(tmp_path / "tiny.pose", batch=0)
+    calls = [[moving(10 * k + i) for i in range(number)] for k, number in enumerate((1, 1, 1, 2, 3, 1, 3, 5, 2))]
+    with tiny_gpu(bundle, max_batch=4) as (on_gpu, cpu, _):
+        on_gpu.submit(calls[0])
+        for before, call in pairwise(calls):
+            on_gpu.submit(call)
+            assert_same(on_gpu.result(), cpu(before), 0)
+        assert_same(on_gpu.result(), cpu(calls[-1]), 0)
+
+
+def test_a_failure_on_the_gpu_frees_all(small: Bundle) -> None:
+    with tiny_gpu(small) as (on_gpu, _, cuda):
+        engine: Any = on_gpu.engine
+        engine._run = lambda *_: (_ for _ in ()).throw(cuda.module().LogicError("an illegal memory access"))
+        on_gpu.submit(moving(0))
+        with pytest.raises(EngineError, match="illegal memory access"):
+            on_gpu.close()
+        assert on_gpu.device.is_closed
 
 
 def test_a_fixed_batch_runs_with_fewer_frames(tmp_path: Path) -> None:

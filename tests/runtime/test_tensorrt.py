@@ -116,6 +116,11 @@ def test_a_free_batch_has_a_profile(trt: Any, tmp_path: Path, cache: PlanCache) 
     assert built["profile"] == {"image": [(1, 3, 48, 64), (2, 3, 48, 64), (4, 3, 48, 64)]}
 
 
+def test_a_batch_to_be_fast_at_beyond_the_largest(trt: Any, tmp_path: Path, cache: PlanCache) -> None:
+    with pytest.raises(EngineError, match=r"batch to be fast at: got 4, wanted 1 to 2"):
+        open_tensorrt(bundle_of(tmp_path, batch=0), cache=cache, options=BuildOptions(max_batch=2, opt_batch=4))
+
+
 def test_a_fixed_batch_has_none(trt: Any, tmp_path: Path, cache: PlanCache) -> None:
     with open_tensorrt(bundle_of(tmp_path, batch=2), cache=cache) as engine:
         assert engine.inputs[0].shape == (2, 3, 48, 64)
@@ -367,6 +372,27 @@ def test_ctrl_c_in_the_log_cancels_the_build(trt: Any, tmp_path: Path, cache: Pl
             open_tensorrt(bundle_of(tmp_path), cache=cache)
     finally:
         LOGGER.removeHandler(handler)
+
+
+def test_ctrl_c_in_the_log_of_a_run_is_not_lost(trt: Any, tmp_path: Path, cache: PlanCache) -> None:
+    def logged(stream: int, run: Any) -> None:
+        trt.last_logger().log(2, "the default stream is slow")
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise KeyboardInterrupt
+
+    handler = Handler()
+    with open_tensorrt(bundle_of(tmp_path), cache=cache) as engine:
+        engine.bind(Memory(engine).addresses)
+        trt.push = logged
+        LOGGER.addHandler(handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                engine.enqueue(STREAM)
+        finally:
+            LOGGER.removeHandler(handler)
+        engine.enqueue(STREAM)  # once is enough
 
 
 def test_the_log_goes_to_logging(trt: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from pose_runtime.engines._external import has_external_data
-from pose_runtime.engines._tensorrt_library import Library
+from pose_runtime.engines._tensorrt_library import Library, raise_pending
 from pose_runtime.errors import EngineError
 from pose_runtime.plan_cache import BuildReport
 from pose_runtime.plan_key import BuildOptions
@@ -87,8 +87,7 @@ def _made(library: Library, what: str, make: Callable[[Any], Any]) -> Any:
 
 def _parse(parser: Any, graph: bytes, library: Library) -> None:
     if not parser.parse(graph):
-        if library.log.interrupt is not None:
-            raise library.log.interrupt
+        raise_pending(library.log)
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         said = "; ".join(f"{_place(e)}: {' '.join(e.desc().split())}" for e in errors[:2])
         raise EngineError(f"{library} does not take this graph: {said[:400] or 'it gives no reason'}")
@@ -147,9 +146,11 @@ def _set_profile(builder: Any, network: Any, config: Any, options: BuildOptions)
                 "height and width; export the bundle with --size WxH"
             )
         if batch < 0:
+            if options.opt_batch > options.max_batch:
+                raise EngineError(f"batch to be fast at: got {options.opt_batch}, wanted 1 to {options.max_batch}")
             profile = profile or builder.create_optimization_profile()
             largest = options.max_batch
-            smallest, best = (1, min(options.opt_batch, largest)) if options.dla_core is None else (largest, largest)
+            smallest, best = (1, options.opt_batch) if options.dla_core is None else (largest, largest)
             profile.set_shape(tensor.name, (smallest, *rest), (best, *rest), (largest, *rest))
     if profile is not None and config.add_optimization_profile(profile) < 0:
         raise EngineError(f"TensorRT refuses batches of 1 to {options.max_batch}; give another --max-batch")
@@ -171,9 +172,8 @@ def _built(library: Library, builder: Any, network: Any, config: Any, monitor: A
         memory = builder.build_serialized_network(network, config)
     except RuntimeError as error:
         raise library.log.failure(f"the build failed ({error})") from error
-    interrupt = monitor.interrupt or library.log.interrupt
-    if interrupt is not None:
-        raise interrupt
+    raise_pending(monitor)
+    raise_pending(library.log)
     if memory is None:
         raise library.log.failure("the build failed")
     return memory

@@ -69,6 +69,16 @@ def find_library() -> Library:
     )
 
 
+def raise_pending(holder: Any) -> None:
+    """Raise, once, what a callback kept as its `interrupt`, such as Ctrl-C: TensorRT would have lost it."""
+    if holder.interrupt is not None:
+        interrupt, holder.interrupt = holder.interrupt, None
+        try:
+            raise interrupt
+        finally:
+            del interrupt  # or its traceback would keep itself, and all that the frames hold, alive
+
+
 def _check_version(name: str, version: str) -> None:
     oldest, end, source = _MODULES[name]
     match = re.match(r"(\d+)\.(\d+)", version)

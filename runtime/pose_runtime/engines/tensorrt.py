@@ -12,7 +12,7 @@ from pose_runtime.bundle import Bundle
 from pose_runtime.engines._base import TensorSpec
 from pose_runtime.engines._device import DeviceEngine
 from pose_runtime.engines._tensorrt_builder import OnProgress, build_plan
-from pose_runtime.engines._tensorrt_library import Library, find_library
+from pose_runtime.engines._tensorrt_library import Library, find_library, raise_pending
 from pose_runtime.errors import EngineError
 from pose_runtime.gpu.driver import find_gpu
 from pose_runtime.manifest import GraphRole
@@ -66,6 +66,7 @@ class TensorRtEngine(DeviceEngine):
         try:
             self._load(library.trt, plan, dla_core)
             inputs, outputs, largest = self._specs(library.trt)
+            raise_pending(self._log)
         except BaseException:
             self._close()
             raise
@@ -133,10 +134,12 @@ class TensorRtEngine(DeviceEngine):
         for name, address in addresses.items():
             if not self._context.set_tensor_address(name, address):
                 raise self._log.failure(f"does not take an address of {name!r}")
+        raise_pending(self._log)
 
     def _enqueue(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
             raise self._log.failure("a run could not be queued")
+        raise_pending(self._log)
 
     def _close(self) -> None:
         self._context = None

@@ -110,6 +110,7 @@ class Device:
         """Copy bytes to the device and wait for it: for what is written once."""
         with self._explained("copying to the GPU", "run pose-doctor"):
             self._cuda.memcpy_htod(address, data)
+            self._cuda.Context.synchronize()  # the copy returns once the bytes are staged, before they have arrived
 
     def free_bytes(self) -> int:
         """Memory that nobody uses now; wants the context current."""

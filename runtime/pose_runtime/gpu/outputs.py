@@ -13,11 +13,13 @@ from pose_runtime.decode import Decoded
 from pose_runtime.errors import EngineError
 from pose_runtime.finite import check_finite, not_finite
 from pose_runtime.gpu.decoders import DecodePlan, DeviceMaps, plan_decoder
-from pose_runtime.gpu.device import ALIGNMENT, Resources, Stream
+from pose_runtime.gpu.device import ALIGNMENT, Event, Resources, Stream
 from pose_runtime.gpu.finite import flags_of, plan_finite
 from pose_runtime.gpu.launch import Launch
 from pose_runtime.gpu.tensors import Tensors
 from pose_runtime.manifest import Manifest, Output
+
+_MAX_BRANCHES = 4  # rows that are decoded at the same time
 
 _T = TypeVar("_T")
 
@@ -38,6 +40,13 @@ class Outputs(ABC):
         """
 
 
+class _Branch(NamedTuple):
+    """A stream beside the one that forks, and when its part is done."""
+
+    stream: Stream
+    done: Event
+
+
 class _Row(NamedTuple):
     """The decoding of one row: its plan and its launches, and where its result begins on the device."""
 
@@ -48,6 +57,9 @@ class _Row(NamedTuple):
 
 class DeviceOutputs(Outputs):
     """Kernels decode; a few KB come back, in one copy per row: the result and, right behind it, the flags of `finite`.
+
+    Parts of decoding are one block on a GPU of many, so rows are decoded side by side: the stream forks into branches
+    and joins them again, in a graph too.
 
     Args:
         resources: frees it.
@@ -66,16 +78,28 @@ class DeviceOutputs(Outputs):
                 raise EngineError(f"network output {output.tensor!r} is float16, the kernels decode float32")
         self._names = list(dict.fromkeys(output.tensor for output in manifest.outputs))
         self._rows = [self._plan_row(resources, manifest, tensors, row) for row in range(rows)]
+        self._branches = [_Branch(resources.stream(), resources.event()) for _ in range(min(rows, _MAX_BRANCHES) - 1)]
+        self._forked = resources.event()
         self._region = self._rows[0].plan.result.bytes
         size = self._region + _flag_bytes(self._names)
         self._results: list[list[ByteArray]] = [[resources.locked(size) for _ in range(rows)] for _ in range(slots)]
 
     def enqueue(self, slot: int, stream: Stream, rows: int) -> None:
         """Queue the kernels and one copy per row."""
-        for row, host in zip(self._rows[:rows], self._results[slot], strict=False):
+        branches = self._branches[: rows - 1]
+        streams = [stream, *(branch.stream for branch in branches)]
+        if branches:
+            stream.record(self._forked)
+        for branch in branches:
+            branch.stream.wait(self._forked)
+        for index, (row, host) in enumerate(zip(self._rows[:rows], self._results[slot], strict=False)):
+            of_row = streams[index % len(streams)]
             for launch in row.launches:
-                stream.launch(launch)
-            stream.download(host, row.result)
+                of_row.launch(launch)
+            of_row.download(host, row.result)
+        for branch in branches:
+            branch.stream.record(branch.done)
+            stream.wait(branch.done)
 
     def read(self, slot: int, row: int) -> Decoded:
         """Look at the flags, then make the people of the rest."""

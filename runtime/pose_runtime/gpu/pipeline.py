@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -38,6 +39,7 @@ from pose_runtime.poses import Poses
 
 _LOG = logging.getLogger(__name__)
 _SLOTS = 2
+_PATIENCE = 16  # runs with fewer rows than the engine is bound to, before it is bound to fewer
 _MAX_SHAPES = 16  # run shapes whose memory and graphs are kept
 
 
@@ -164,6 +166,7 @@ class GpuPipeline(BasePipeline):
         self._calls: deque[_Call] = deque()
         self._shapes: dict[RunShape, _Shape] = {}
         self._bound_rows, self._binding = 0, 0
+        self._recent_rows: deque[int] = deque(maxlen=_PATIENCE)
         self._next = 0
         with device.current():
             self._resources = device.resources()
@@ -210,13 +213,12 @@ class GpuPipeline(BasePipeline):
         if self.device.is_closed:
             return
         self._calls.clear()
-        with self.device.current():
-            try:
-                self._compute.synchronize()
-            finally:
-                self._resources.close()
-                self.engine.close()
-        self.device.close()
+        with ExitStack() as last:
+            last.callback(self.device.close)
+            last.enter_context(self.device.current())
+            last.callback(self.engine.close)
+            last.callback(self._resources.close)
+            self._compute.synchronize()  # whatever it says, the rest is freed
 
     def _all(self, frames: Sequence[Image], boxes: Sequence[ArrayLike | None]) -> list[Poses]:
         if self._calls:
@@ -230,10 +232,14 @@ class GpuPipeline(BasePipeline):
         return self._tensors.outputs
 
     def rebind(self) -> None:
-        """Bind the engine anew before the next run, and capture its graphs again: for whoever changed the engine."""
+        """Bind the engine anew before the next run, to that run's batch, and capture its graphs again.
+
+        For whoever changed the engine, or measures and wants no rows that nobody reads.
+        """
         if self._calls:
             raise EngineError("pipeline: a submitted call is under way; take its result first")
         self._bound_rows = 0
+        self._recent_rows.clear()
 
     # ---- set-up ----------------------------------------------------------------------------------------------
 
@@ -349,11 +355,17 @@ class GpuPipeline(BasePipeline):
         return shape.graphs[slot.index]
 
     def _bind(self, rows: int) -> None:
-        """An engine captures its state too, so that graphs of another batch end when it is bound anew."""
-        rows = self.manifest.input.batch or rows
-        if rows != self._bound_rows:
-            self.engine.bind(self._tensors.addresses, rows)
-            self._bound_rows, self._binding = rows, self._binding + 1
+        """An engine captures its state too, so that all graphs end when it is bound to another batch.
+
+        Batches of cameras and people come and go from run to run. So the engine stays bound to the largest of the last
+        runs, and the rows that a smaller one has not got are computed and not read.
+        """
+        self._recent_rows.append(self.manifest.input.batch or rows)
+        largest = max(self._recent_rows)
+        if self._recent_rows[-1] > self._bound_rows or largest < self._bound_rows:
+            self._compute.synchronize()  # no run may be under way in an engine that is bound, nor in a graph that ends
+            self.engine.bind(self._tensors.addresses, largest)
+            self._bound_rows, self._binding = largest, self._binding + 1
 
     def _collect(self, slot: _Slot) -> None:
         """Wait for a slot's run and give its people to its call."""
