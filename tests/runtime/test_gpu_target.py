@@ -66,13 +66,26 @@ def test_the_bare_network_is_captured_once_and_replayed(bundle: Bundle) -> None:
 
 def test_another_batch_is_captured_anew(bundle: Bundle) -> None:
     with opened(bundle, max_batch=4) as (target, engine, _):
-        for size in (1, 4, 4, 1):
+        for size, largest in ((1, 1), (4, 4), (4, 4), (1, 4)):
             assert len(target([tiny.frame((20, 20))] * size)) == size
             runs = engine.runs
             target.bare()
             assert engine.runs == runs + 1
-            assert engine._batch == size
-        assert [one.size for one in measure_batches(target, tiny.frame(), 1, (1, 4))] == [1, 4]
+            assert engine._batch == largest
+        target.restart()
+        target(tiny.frame())
+        target.bare()
+        assert engine._batch == 1
+        rows: list[int] = []
+        bind = engine._bind
+
+        def noted(addresses: Any, batch: int) -> None:
+            rows.append(batch)
+            bind(addresses, batch)
+
+        engine._bind = noted  # type: ignore[method-assign]
+        assert [one.size for one in measure_batches(target, tiny.frame(), 1, (4, 1))] == [4, 1]
+        assert rows == [4, 1]
 
 
 def test_where_nothing_can_be_captured_the_network_runs_on_the_stream(bundle: Bundle) -> None:

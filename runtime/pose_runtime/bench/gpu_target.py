@@ -144,6 +144,10 @@ class GpuTarget:
                 self._device.write(tensors[name].address, np.ascontiguousarray(array).tobytes())
             self._pipeline.rebind()
 
+    def restart(self) -> None:
+        """Bind anew to the batch of the next call, and capture again."""
+        self._pipeline.rebind()
+
     def close(self) -> None:
         """Close the pipeline, and what this has on its device."""
         with self._device.current():

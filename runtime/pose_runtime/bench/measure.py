@@ -26,7 +26,7 @@ MAX_FRAMES = 16
 BATCHES = (1, 4, 8)
 PEOPLE = (1, 5, 30)
 
-_WARM_UP = 3
+_WARM_UP = 3  # a GPU's first run is on the stream, then each of its two slots is captured
 _STAGES = ("pre", "network", "decode")
 
 
@@ -85,6 +85,7 @@ def measure_batches(target: Target, frame: Image, runs: int, sizes: Sequence[int
     fixed = target.manifest.input.batch
     results = []
     for size in sizes if fixed == 0 else sorted({1, fixed}):
+        target.restart()
         call_s = _median_s(lambda size=size: target([frame] * size), runs)  # type: ignore[misc]
         results.append(Batch(size=size, call_ms=1e3 * call_s, frames_per_s=size / call_s))
     return tuple(results)
@@ -121,7 +122,8 @@ def _boxes(target: Target, frame: Image, runs: int, people: int, most: int) -> C
 
 def _crowd(target: Target, people: int, call: Callable[[], object], runs: int) -> Crowd:
     found, decode_s, frame_s = 0, [], []
-    for run in range(-1, runs):
+    target.restart()
+    for run in range(-_WARM_UP, runs):
         start = perf_counter()
         poses = call()
         if run >= 0:
@@ -133,7 +135,7 @@ def _crowd(target: Target, people: int, call: Callable[[], object], runs: int) -
 
 def _median_s(call: Callable[[], object], runs: int) -> float:
     times = []
-    for run in range(-1, runs):
+    for run in range(-_WARM_UP, runs):
         start = perf_counter()
         call()
         if run >= 0:

@@ -57,6 +57,9 @@ class Target(Protocol):
     def replace_outputs(self, outputs: Mapping[str, AnyArray] | None) -> None:
         """From now on let the network run, but decode these outputs instead of its own; None ends that."""
 
+    def restart(self) -> None:
+        """Let the calls to come be as if there had been none of another batch: a GPU stays bound to the largest."""
+
     def close(self) -> None:
         """Free everything."""
 
@@ -126,6 +129,9 @@ class CpuTarget:
     def replace_outputs(self, outputs: Mapping[str, AnyArray] | None) -> None:
         """Decode these instead of the network's own."""
         self._tap.instead = outputs
+
+    def restart(self) -> None:
+        """Nothing: a CPU runs the rows that there are."""
 
     def close(self) -> None:
         """Close the pipeline."""

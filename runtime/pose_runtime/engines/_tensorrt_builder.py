@@ -6,6 +6,7 @@ would replace some twenty plain lines, and hide the limits, the monitor and the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def build_plan(
     parser = library.trt.OnnxParser(network, library.log)
     _parse(parser, graph, library)
     config = builder.create_builder_config()
-    monitor = _new_monitor(library, on_progress)
+    monitor = _monitor_class(library.trt, library.log)(on_progress)
     config.progress_monitor = monitor
     _set_limits(library.trt, config, options)
     _set_target(library, config, sm)
@@ -179,12 +180,16 @@ def _built(library: Library, builder: Any, network: Any, config: Any, monitor: A
     return memory
 
 
-def _new_monitor(library: Library, on_progress: OnProgress | None) -> Any:
-    class Monitor(library.trt.IProgressMonitor):  # type: ignore[misc,name-defined]
+@functools.cache
+def _monitor_class(trt: Any, log: Any) -> Any:
+    """Made once: a class that derives from TensorRT's is garbage with cycles, best left alone."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Passes steps on; an exception cancels the build, for TensorRT would lose it."""
 
-        def __init__(self) -> None:
-            library.trt.IProgressMonitor.__init__(self)
+        def __init__(self, on_progress: OnProgress | None) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.on_progress = on_progress
             self.totals: dict[str, int] = {}
             self.interrupt: BaseException | None = None
 
@@ -196,7 +201,7 @@ def _new_monitor(library: Library, on_progress: OnProgress | None) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             """A step, counted from 0, is done; False ends the build."""
             self._tell(phase_name, step + 1)
-            return self.interrupt is None and library.log.interrupt is None
+            return self.interrupt is None and log.interrupt is None
 
         def phase_finish(self, phase_name: str) -> None:
             """A phase ends, maybe before its last step."""
@@ -204,9 +209,9 @@ def _new_monitor(library: Library, on_progress: OnProgress | None) -> Any:
 
         def _tell(self, phase: str, done: int) -> None:
             try:
-                if on_progress is not None and self.interrupt is None:
-                    on_progress(phase, done, self.totals.get(phase, done))
+                if self.on_progress is not None and self.interrupt is None:
+                    self.on_progress(phase, done, self.totals.get(phase, done))
             except BaseException as error:
                 self.interrupt = error
 
-    return Monitor()
+    return Monitor

@@ -233,7 +233,10 @@ class GpuPipeline(BasePipeline):
         return self._tensors.outputs
 
     def rebind(self) -> None:
-        """Bind the engine anew before the next run, and capture its graphs again: for whoever changed the engine."""
+        """Bind the engine anew before the next run, to that run's batch, and capture its graphs again.
+
+        For whoever changed the engine, or measures and wants no rows that nobody reads.
+        """
         if self._calls:
             raise EngineError("pipeline: a submitted call is under way; take its result first")
         self._bound_rows = 0
