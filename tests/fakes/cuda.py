@@ -228,14 +228,23 @@ class FakeContext:
         if not self.is_valid:
             raise LogicError("context is destroyed")
         self.cuda.stack.append(self)
+        self.cuda.own_stack.append(self)
 
     def pop(self) -> None:
-        if not self.cuda.stack:
+        if not self.cuda.own_stack:
             raise LogicError("cannot pop context from empty stack")
+        self.cuda.own_stack.pop()
         self.cuda.stack.pop()
 
     def detach(self) -> None:
+        """As pycuda 2026.1: where it is not current, it is pushed and left there, or on another thread not released."""
         self.is_valid = False
+        if self.cuda.own_stack[-1:] == [self]:
+            self.cuda.own_stack.pop()
+        elif threading.get_ident() == self.thread:
+            self.cuda.stack.append(self)
+        else:
+            return
         self.cuda.log.append("detach")
 
 
@@ -264,9 +273,18 @@ class FakeCuda:
 
     @property
     def stack(self) -> list[FakeContext]:
-        if not hasattr(self._local, "stack"):
-            self._local.stack = []
-        stack: list[FakeContext] = self._local.stack
+        """CUDA's, of this thread."""
+        return self._of_thread("stack")
+
+    @property
+    def own_stack(self) -> list[FakeContext]:
+        """What pycuda takes for it."""
+        return self._of_thread("own_stack")
+
+    def _of_thread(self, name: str) -> list[FakeContext]:
+        if not hasattr(self._local, name):
+            setattr(self._local, name, [])
+        stack: list[FakeContext] = getattr(self._local, name)
         return stack
 
     def need_context(self, what: str) -> None:
@@ -441,6 +459,10 @@ class FakeCuda:
         text._obj.value = f"fake error {code}".encode()
         return SUCCESS
 
+    def cuCtxPopCurrent_v2(self, out: Any) -> int:
+        self.stack.pop()
+        return SUCCESS
+
     def cuEventCreate(self, out: Any, flags: int) -> int:
         event = FakeEvent(0)
         event.handle = out._obj.value = self.new_handle(event)
@@ -584,4 +606,5 @@ def installed(gpu: Gpu = H200, **attributes: Any) -> Iterator[FakeCuda]:
     gc.collect()  # work that never ran refers to its stream and back
     left = cuda.live()
     assert left == [], left
-    assert cuda.stack == []
+    assert cuda.stack == cuda.own_stack == []
+    assert cuda.log.count("detach") == cuda.log.count("retain")

@@ -85,6 +85,17 @@ def test_a_thread_without_the_context_is_told() -> None:
     assert "context" in str(errors[0])
 
 
+def test_another_thread_may_close_it() -> None:
+    with installed() as cuda:
+        device = Device(0)
+        with device.current():
+            device.resources().memory(8)
+        thread = threading.Thread(target=device.close)
+        thread.start()
+        thread.join()
+        assert cuda.log[-1] == "detach"
+
+
 def test_a_closed_device_is_told() -> None:
     with installed():
         device = Device(0)

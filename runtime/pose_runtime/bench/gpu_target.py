@@ -100,9 +100,7 @@ class GpuTarget:
             return self._device.facts.memory_bytes - self._device.free_bytes()
 
     def __call__(self, frames: Any, *, boxes: Any = None) -> Any:
-        """As `GpuPipeline`, but a smaller batch does not run in the rows of a larger one before it."""
-        if (len(frames) if isinstance(frames, (list, tuple)) else 1) < self._tap.batch:
-            self._pipeline.rebind()
+        """As `GpuPipeline`."""
         return self._pipeline(frames, boxes=boxes)
 
     def bare(self) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from ctypes import byref, c_float
+from ctypes import byref, c_float, c_void_p
 from typing import Any
 
 from pose_runtime.arrays import ByteArray
@@ -121,13 +121,18 @@ class Device:
         """Free everything; a second time does nothing. No work may be under way."""
         if self._context is None:
             return
-        with self.current():
+        self._context.push()
+        try:
             while self._resources:
                 self._resources[-1].close()
             self._functions.clear()
             self._module = None  # pycuda unloads it here, while the context is current
-        self._context.detach()
-        self._context = None
+        finally:
+            # Detached while pycuda takes it for current, for else another thread would not release it; and popped by
+            # ourselves, for that leaves it on CUDA's stack.
+            context, self._context = self._context, None
+            libcuda.call("cuCtxPopCurrent_v2", byref(c_void_p()))
+            context.detach()
 
     def __enter__(self) -> Device:
         return self

@@ -1,4 +1,4 @@
-"""The driver calls that pycuda lacks, by ctypes: graphs, and events that can be recorded inside one."""
+"""The driver calls that pycuda lacks, by ctypes: graphs, events that can be recorded inside one, popping a context."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pose_runtime.errors import EngineError
 from pose_runtime.gpu.driver import LIBRARY
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cuCtxPopCurrent_v2": (POINTER(c_void_p),),
     "cuEventCreate": (POINTER(c_void_p), c_uint),
     "cuEventDestroy_v2": (c_void_p,),
     "cuEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
