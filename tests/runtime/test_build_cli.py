@@ -134,8 +134,7 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert err.startswith("pose-build: ")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["higherhrnet-tiny", "lightweight-tiny"])
+@pytest.mark.parametrize("network", [pytest.param("higherhrnet-tiny", marks=pytest.mark.slow), "lightweight-tiny"])
 def test_a_bundled_network(
     board: Any, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
