@@ -5,7 +5,8 @@
 HigherHRNet-W32 at 512 by torch (FP16, channels last) in TensorRT's place; 1080p NV12; 5 and 30 people standing in its
 outputs. The whole graph and the bare one take turns, each timed by events around its replay. Then every kernel alone,
 replayed many times over the memory of the last frame, with the share of the card's bandwidth (that of a large copy) for
-those that read whole maps. Exit 1 where a goal is missed.
+those that read whole maps, and the clock cycles of those that are one block: these serial sections take as many on a
+small GPU. Exit 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -30,21 +31,23 @@ GOALS_MS = {5: 0.25, 30: 0.5}  # added over the bare network, on an H200
 ROUNDS = 200
 REPEATS = 50  # of one kernel in its graph
 _COPY_BYTES = 1 << 30
+_SPIN_CYCLES = 20_000_000
 
 
 def main() -> int:
     """Print a table and write JSON; 1 where a goal is missed."""
     torch.cuda.init()
     net, frame = network(), camera_frames(1, "nv12")[0]
-    bandwidth = copy_bandwidth()
+    bandwidth, clock = copy_bandwidth(), clock_rate()
     report: dict[str, Any] = {
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "copy_GB_per_s": bandwidth / 1e9,
+        "clock_GHz": clock / 1e9,
         "runs": [],
     }
-    print(f"{report['gpu']}, torch {report['torch']}, a copy moves {bandwidth / 1e9:.0f} GB/s")
+    print(f"{report['gpu']}, torch {report['torch']}, a copy moves {bandwidth / 1e9:.0f} GB/s, {clock / 1e9:.2f} GHz")
     for people, goal_ms in GOALS_MS.items():
         device = Device(0)
         with device.current():
@@ -54,7 +57,7 @@ def main() -> int:
                 found = len(pipeline(frame))
             with device.current(), device.resources() as mine:
                 run = added(pipeline, mine, frame)
-                run["kernels"] = kernels(pipeline, mine, bandwidth)
+                run["kernels"] = kernels(pipeline, mine, bandwidth, clock)
             run |= {"people": people, "found": found, "path": str(pipeline.path), "goal_ms": goal_ms}
         report["runs"].append(run)
         show(run)
@@ -95,8 +98,9 @@ def added(pipeline: GpuPipeline, mine: Resources, frame: Any) -> dict[str, Any]:
     }
 
 
-def kernels(pipeline: GpuPipeline, mine: Resources, bandwidth: float) -> list[dict[str, Any]]:
-    """Every launch of a frame alone: its time, and the share of the bandwidth where it reads whole maps."""
+def kernels(pipeline: GpuPipeline, mine: Resources, bandwidth: float, clock: float) -> list[dict[str, Any]]:
+    """Every launch of a frame alone: its time, the share of the bandwidth where it reads whole maps, and the cycles
+    where it is a single block."""
     assert isinstance(pipeline._outputs, DeviceOutputs)
     shape: Any = next(iter(pipeline._shapes.values()))
     launches: list[Launch] = [*shape.inputs._launches[0], *pipeline._outputs._rows[0].launches]
@@ -116,7 +120,9 @@ def kernels(pipeline: GpuPipeline, mine: Resources, bandwidth: float) -> list[di
         seconds = min(timed(stream, start, end, replay) for _ in range(5)) / REPEATS
         graph.close()
         share = size / seconds / bandwidth if size else None
-        out.append({"kernel": launch.kernel, "us": 1e6 * seconds, "MB": size / 1e6, "share_of_bandwidth": share})
+        cycles = round(seconds * clock) if launch.grid == (1, 1, 1) else None
+        entry = {"kernel": launch.kernel, "us": 1e6 * seconds, "MB": size / 1e6}
+        out.append(entry | {"share_of_bandwidth": share, "cycles": cycles})
     return out
 
 
@@ -152,6 +158,17 @@ def timed(stream: Stream, start: Any, end: Any, queue: Callable[[], None]) -> fl
     return float(end.seconds_since(start))
 
 
+def clock_rate() -> float:
+    """Cycles per second of a multiprocessor that has been busy for a while."""
+    torch.cuda._sleep(_SPIN_CYCLES)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    torch.cuda._sleep(_SPIN_CYCLES)
+    end.record()
+    end.synchronize()
+    return _SPIN_CYCLES / (start.elapsed_time(end) / 1e3)
+
+
 def copy_bandwidth() -> float:
     """Bytes per second, read and written, of a large copy on the card."""
     source = torch.empty(_COPY_BYTES, dtype=torch.uint8, device="cuda")
@@ -177,7 +194,10 @@ def show(run: dict[str, Any]) -> None:
     print(f"  upload {run['upload_ms']:.3f} ms, not counted")
     for kernel in run["kernels"]:
         share = kernel["share_of_bandwidth"]
-        print(f"  {kernel['kernel']:36} {kernel['us']:9.2f} us" + (f" {share:6.1%} of a copy" if share else ""))
+        extra = f" {share:6.1%} of a copy" if share else ""
+        if kernel["cycles"]:
+            extra += f" {kernel['cycles']:9} cycles"
+        print(f"  {kernel['kernel']:36} {kernel['us']:9.2f} us{extra}")
 
 
 if __name__ == "__main__":
