@@ -41,7 +41,7 @@ from pose_runtime.version import version
 
 MIN_OKS = 0.9
 """Bound of the check unless the user gives one: FP32 elsewhere stays far above, a wrong engine far below."""
-_ROOM = 0.05  # that the bound leaves below the worst frame of a graph made here: another board rounds differently
+_ROOM = 0.15  # that the bound leaves below the worst frame of a graph made here: other boards and libraries differ
 GRAPH_FILE = "reference.onnx"
 Quantise = Callable[[Manifest, onnx.ModelProto], Sequence[Made]]
 """Makes the further graphs of a bundle from its manifest so far and the FP32 graph."""
