@@ -107,8 +107,7 @@ JP_FN u32 ordered(float v) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-JP_FN float from_ordered(u32 key) {
-  u32 bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
+JP_FN float from_bits(u32 bits) {
 #ifdef __CUDA_ARCH__
   return __uint_as_float(bits);
 #else
@@ -117,6 +116,8 @@ JP_FN float from_ordered(u32 key) {
   return v;
 #endif
 }
+
+JP_FN float from_ordered(u32 key) { return from_bits(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
 // The larger key is the higher score; among equal scores, the lower position. -0 counts as +0.
 JP_FN u64 score_key(float score, u32 position) {

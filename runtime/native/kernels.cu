@@ -176,3 +176,11 @@ extern "C" __global__ void jetpose_finite(const float* values, i64 count, int* f
   const int bad = nonfinite::any(g, values, count, blockIdx.x, gridDim.x);
   if (g.rank() == 0) flags[blockIdx.x] = bad;
 }
+
+// The same for float16; out (count,), aligned to 16 bytes, gets the values as float32.
+extern "C" __global__ void jetpose_finite_half(const unsigned short* values, i64 count, float* out, int* flags) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const int bad = nonfinite::widen(g, values, count, out, blockIdx.x, gridDim.x);
+  if (g.rank() == 0) flags[blockIdx.x] = bad;
+}

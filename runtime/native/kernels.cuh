@@ -61,4 +61,5 @@ __global__ void jetpose_cascade_boxes(const float* keypoints, int joints, int fi
                                       jetpose::vector::Box* out);
 
 __global__ void jetpose_finite(const float* values, jetpose::i64 count, int* flags);
+__global__ void jetpose_finite_half(const unsigned short* values, jetpose::i64 count, float* out, int* flags);
 }

@@ -75,6 +75,7 @@ const std::map<std::string, Kernel> kernels{
     KERNEL(jetpose_embedding_refine_maps),
     KERNEL(jetpose_embedding_refine_outputs),
     KERNEL(jetpose_finite),
+    KERNEL(jetpose_finite_half),
     KERNEL(jetpose_heatmap),
     KERNEL(jetpose_offset),
     KERNEL(jetpose_paf_limbs),

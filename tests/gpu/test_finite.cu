@@ -1,4 +1,4 @@
-// jetpose_finite against a loop on the host: NaN and both infinities at the first, the last and a random value, lengths
+// jetpose_finite and jetpose_finite_half against a loop on the host: every half there is; NaN and both infinities at the first, the last and a random value, lengths
 // around the number of threads, addresses with and without the alignment of wide loads, the largest finite values.
 #include "harness.cuh"
 
@@ -26,9 +26,41 @@ static void test(harness::Report& report, const std::string& name, const std::ve
     }
 }
 
+// All 65536 halves, and those that are finite, from an aligned and from another address.
+static void test_halves(harness::Report& report) {
+  for (bool only_finite : {false, true})
+    for (std::size_t skip : {0, 1})
+      for (int threads : harness::block_sizes) {
+        std::vector<unsigned short> halves;
+        std::vector<float> wanted;
+        for (unsigned bits = 0; bits < 0x10000; ++bits) {
+          const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+          if (only_finite && exponent == 31) continue;
+          const double size = exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
+          const double value = exponent < 31 ? size : mantissa ? (double)NAN : (double)INFINITY;
+          halves.push_back((unsigned short)bits);
+          wanted.push_back((float)(bits & 0x8000 ? -value : value));
+        }
+        const std::size_t count = halves.size() - skip;
+        harness::Device<unsigned short> values(halves);
+        harness::Device<float> out(count);
+        harness::Device<int> flags(3);
+        harness::launch("finite_half", jetpose_finite_half, 3, threads, (const unsigned short*)values.get() + skip,
+                        (i64)count, out.get(), flags.get());
+        const std::string name = std::string(only_finite ? "finite" : "all") + " halves from " +
+                                 std::to_string(skip) + " by " + std::to_string(threads);
+        wanted.erase(wanted.begin(), wanted.begin() + skip);
+        report.compare(name, out.host(), wanted, 0);
+        const std::vector<int> got = flags.host();
+        report.compare(name + ", flags", std::vector<float>{(float)(got[0] + got[1] + got[2] > 0)},
+                       std::vector<float>{only_finite ? 0.0f : 1.0f}, 0);
+      }
+}
+
 int main() {
   harness::require_gpu();
   harness::Report report;
+  test_halves(report);
   std::mt19937 random(1);
   for (std::size_t count : {1, 31, 32, 33, 4097, 40003})
     for (std::size_t skip : {0, 1}) {

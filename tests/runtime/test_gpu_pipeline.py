@@ -217,8 +217,8 @@ def test_other_families(roles: dict[str, tuple[int, ...]], decoder: Any) -> None
         assert on_gpu.path.decode == "gpu"
 
 
-def test_half_precision_input(tmp_path: Path) -> None:
-    """Half values in, and outputs that the kernels do not take: the CPU decodes, and says so."""
+def test_half_precision(tmp_path: Path) -> None:
+    """Half values in and out: the outputs are widened where they are checked."""
     bundle = tiny.write(tmp_path / "tiny.pose", batch=0)
     graph = tiny.make_graph(bundle.manifest, dtype=10)
     image = tiny.frame((20, 30), (60, 40), None)
@@ -231,9 +231,12 @@ def test_half_precision_input(tmp_path: Path) -> None:
             Device(0),
         ) as on_gpu,
     ):
-        assert_same(on_gpu(image), cpu(image), 0)
-        assert on_gpu.path.decode == "cpu"
-        assert "float16" in str(on_gpu.path)
+        for poses, wanted in zip(on_gpu([image, image[:, ::-1]]), cpu([image, image[:, ::-1]]), strict=True):
+            assert_same(poses, wanted, 0)
+        assert on_gpu.path.decode == "gpu"
+        on_gpu.engine.spoil = ("maps", 5, np.nan)
+        with pytest.raises(EngineError, match="'maps' has values that are not finite"):
+            on_gpu(image)
 
 
 # ---- how CUDA is used ------------------------------------------------------------------------------------------
@@ -452,7 +455,6 @@ def test_a_broken_call_does_not_touch_the_other(small: Bundle) -> None:
         engine: Any = on_gpu.engine
         engine.spoil = ("maps", 0, np.nan)
         on_gpu.submit(moving(0))
-        on_gpu._compute.synchronize() if False else on_gpu._slots[0].done.synchronize
         with on_gpu.device.current():
             on_gpu._compute.synchronize()
         engine.spoil = None

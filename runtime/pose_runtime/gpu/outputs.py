@@ -16,7 +16,7 @@ from pose_runtime.gpu.decoders import DecodePlan, DeviceMaps, plan_decoder
 from pose_runtime.gpu.device import ALIGNMENT, Event, Resources, Stream
 from pose_runtime.gpu.finite import flags_of, plan_finite
 from pose_runtime.gpu.launch import Launch
-from pose_runtime.gpu.tensors import Tensors
+from pose_runtime.gpu.tensors import Tensor, Tensors
 from pose_runtime.manifest import Manifest, Output
 
 _MAX_BRANCHES = 4  # rows that are decoded at the same time
@@ -73,9 +73,6 @@ class DeviceOutputs(Outputs):
     """
 
     def __init__(self, resources: Resources, manifest: Manifest, tensors: Tensors, rows: int, slots: int) -> None:
-        for output in manifest.outputs:
-            if tensors.outputs[output.tensor].dtype != np.float32:
-                raise EngineError(f"network output {output.tensor!r} is float16, the kernels decode float32")
         self._names = list(dict.fromkeys(output.tensor for output in manifest.outputs))
         self._rows = [self._plan_row(resources, manifest, tensors, row) for row in range(rows)]
         self._branches = [_Branch(resources.stream(), resources.event()) for _ in range(min(rows, _MAX_BRANCHES) - 1)]
@@ -112,17 +109,20 @@ class DeviceOutputs(Outputs):
 
     def _plan_row(self, resources: Resources, manifest: Manifest, tensors: Tensors, row: int) -> _Row:
         input_wh = (tensors.input.shape[-1], tensors.input.shape[-2])
-        maps = by_role(manifest.outputs, {output: _maps(tensors, output, row) for output in manifest.outputs})
+        checked = {name: _checked_row(resources, tensors.outputs[name], row) for name in self._names}
+        maps = by_role(manifest.outputs, {output: _maps(checked[output.tensor], output) for output in manifest.outputs})
         plan = plan_decoder(manifest.decoder, maps, input_wh)
         if plan.result.offset + plan.result.bytes != plan.arena_bytes:
             raise EngineError("decoding plan: its result does not end the arena")  # the flags follow it
         arena = resources.memory(plan.arena_bytes + _flag_bytes(self._names))
         for upload in plan.uploads:
             resources.device.write(arena + upload.offset, upload.data)
-        checks = [
-            plan_finite(tensor.row(row), tensor.row_bytes // 4, arena + plan.arena_bytes, index)
-            for index, tensor in enumerate(tensors.outputs[name] for name in self._names)
-        ]
+        flags = arena + plan.arena_bytes
+        checks = []
+        for index, (name, values) in enumerate(checked.items()):
+            source = tensors.outputs[name]
+            widened = values.address if source.dtype == np.float16 else None
+            checks.append(plan_finite(source.row(row), values.row_bytes // 4, flags, index, widened=widened))
         return _Row(plan, (*checks, *plan.launches(arena)), arena + plan.result.offset)
 
 
@@ -171,9 +171,16 @@ def by_role(outputs: Sequence[Output], parts: Mapping[Output, _T]) -> dict[str, 
     return roles
 
 
-def _maps(tensors: Tensors, output: Output, row: int) -> DeviceMaps:
-    tensor, (first, last) = tensors.outputs[output.tensor], output.channels
-    return DeviceMaps(tensor.channels(row, first), (last - first, *tensor.shape[1:]))
+def _checked_row(resources: Resources, tensor: Tensor, row: int) -> Tensor:
+    """Where a row's float32 values lie once they are checked: where they are, or for float16 in memory of their own."""
+    if tensor.dtype == np.float32:
+        return tensor._replace(address=tensor.row(row))
+    return Tensor(resources.memory(2 * tensor.row_bytes), tensor.shape, np.dtype(np.float32))
+
+
+def _maps(tensor: Tensor, output: Output) -> DeviceMaps:
+    first, last = output.channels
+    return DeviceMaps(tensor.channels(0, first), (last - first, *tensor.shape[1:]))
 
 
 def _flag_bytes(names: Sequence[str]) -> int:
