@@ -24,6 +24,7 @@ SIZES_HW = {
     "mv2_cpm_192": (192, 192),
     "mv2_hourglass_192": (192, 192),
     "tfpose_mobilenet_v2_small_368x432": (368, 432),
+    "tfpose_mobilenet_v2_small_368x656": (368, 656),
 }
 NETWORKS = [*bundled(), *SIZES_HW]
 OURS = list(bundled())
