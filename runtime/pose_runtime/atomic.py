@@ -10,6 +10,20 @@ from pathlib import Path
 from pose_runtime.errors import SinkError
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place that `write_atomically` would refuse, before the minutes of work whose result goes there.
+
+    Raises:
+        SinkError: the folder is missing or may not be written, or the place is a folder.
+    """
+    if path.is_dir():
+        raise SinkError(f"{path}: cannot write it: it is a folder")
+    if not path.parent.is_dir():
+        raise SinkError(f"{path}: cannot write it: no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise SinkError(f"{path}: cannot write it: the folder {path.parent} is not writable")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file: temporary file beside it, fsync, rename. What stood there is replaced, or kept where this fails.
 

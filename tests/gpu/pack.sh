@@ -7,6 +7,7 @@
 #   --train   instead, what tests/gpu/train.sh needs: bodies and motion to render people from, and packages
 # The reference folder is `shared` beside the repository, or JETPOSE_SHARED; exits 1 where there is none.
 set -euo pipefail
+[ -z "${PYCUDA_WHEEL:-}" ] || PYCUDA_WHEEL=$(realpath -e "$PYCUDA_WHEEL")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 shared=${JETPOSE_SHARED:-../shared}
 reference=$shared/reference wheels=.carry/wheels

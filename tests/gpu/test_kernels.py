@@ -36,6 +36,32 @@ def test_launches_equal_the_cpu_build_when_emulated(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_resumed_run_leaves_out_what_passed_and_stops_in_time(tmp_path: Path) -> None:
+    """Over a copy of the sources, so that no other run's results count."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ on this machine")
+    root = FOLDER.parents[1]
+    shutil.copytree(root / "runtime" / "native", tmp_path / "runtime" / "native")
+    shutil.copytree(FOLDER, tmp_path / "tests" / "gpu")
+
+    def run(limit_s: int) -> tuple[int, str]:
+        command = ["env", f"LIMIT_S={limit_s}", f"PYTHON={sys.executable}", str(tmp_path / "tests/gpu/run_all.sh")]
+        command += ["--emulate", "--resume", "test_vector"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    code, said = run(1)
+    assert (code, "test_vector: left for the next call" in said) == (75, True), said
+    code, said = run(600)
+    assert (code, "test_vector: passed, " in said) == (0, True), said
+    code, said = run(600)
+    assert (code, "test_vector: passed before" in said) == (0, True), said
+    with (tmp_path / "tests/gpu/test_vector.cu").open("a") as file:
+        file.write("static_assert(false);\n")
+    code, said = run(600)
+    assert (code, "test_vector: does not compile" in said) == (1, True), said
+
+
 def test_every_kernel_has_a_test() -> None:
     source = (FOLDER.parents[1] / "runtime" / "native" / "kernels.cu").read_text()
     kernels = {word.split("(")[0] for word in source.split() if word.startswith("jetpose_")}

@@ -416,6 +416,17 @@ def test_a_plot_without_matplotlib_is_refused_at_once(
     assert err.count("\n") == 1
 
 
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--json", "--plot"):
+        for place, said in ((tmp_path / "no" / "a", "no folder"), (tmp_path, "it is a folder")):
+            assert run(monkeypatch, "no-such-bundle", option, place) == 1  # it comes before the bundle
+            err = capsys.readouterr().err
+            assert said in err
+            assert err.count("\n") == 1
+
+
 def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.json"
     write_atomically(file, b"old")

@@ -99,6 +99,23 @@ def test_where_nothing_can_be_captured_the_network_runs_on_the_stream(bundle: Bu
         assert "by stream" in target.settings["frames"]
 
 
+def test_a_network_that_refuses_its_capture_is_timed_on_the_stream(bundle: Bundle) -> None:
+    """The first bare run comes before the pipeline has tried a capture of its own."""
+    with opened(bundle) as (target, engine, cuda):
+        enqueue = engine._enqueue
+
+        def refusing(stream: int) -> None:
+            if cuda.capturing():
+                raise EngineError("not in a capture")
+            enqueue(stream)
+
+        engine._enqueue = refusing  # type: ignore[method-assign]
+        (runs,) = measure([target], [tiny.frame()], 3)
+        assert len(runs.bare_s) == 3
+        assert target._bare is None
+        assert "by stream" in target.settings["frames"]
+
+
 def test_outputs_put_in_the_networks_place(bundle: Bundle) -> None:
     """The network still runs, and its outputs do not get into the decoder's way."""
     with opened(bundle) as (target, engine, cuda):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -159,7 +160,10 @@ class GpuTarget:
     def _capture(self) -> None:
         self._forget_bare()
         self._bare_of = self._tap.binds
-        if self._pipeline.path.replay == "graph":
+        if self._pipeline.path.replay != "graph":
+            return
+        # Of what cannot be captured, such as a DLA's work, the pipeline says so at its own second run.
+        with suppress(EngineError):
             self._bare = capture(self._stream, lambda: self._tap.enqueue(self._stream.handle))
 
     def _forget_bare(self) -> None:

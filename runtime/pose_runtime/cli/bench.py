@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pose_runtime.atomic import write_atomically
+from pose_runtime.atomic import check_writable, write_atomically
 from pose_runtime.bench.measure import frames_of
 from pose_runtime.bench.plot import check_plot, plot
 from pose_runtime.bench.result import BenchResult, CompareResult, Comparison, GraphTimes, Stage
@@ -71,6 +71,9 @@ def bench(
         raise typer.BadParameter("takes no BUNDLE and no --graph beside A and B", param_hint="--compare")
     if plot_to is not None:
         check_plot()
+        check_writable(plot_to)
+    if as_json is not None and as_json != "-":
+        check_writable(Path(as_json))
     options, host = Options(choose_device(device, graph), threads, runs, quick, cache), Host()
     result: BenchResult | CompareResult
     if compare is not None:

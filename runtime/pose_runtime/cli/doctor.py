@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pose_runtime.atomic import write_atomically
+from pose_runtime.atomic import check_writable, write_atomically
 from pose_runtime.bench.run import Options
 from pose_runtime.bundle import load_bundle
 from pose_runtime.cli._common import Version, new_app, run_app
@@ -51,6 +51,8 @@ def doctor(
     """
     if report is None and (bundle, runs, soak) != (None, None, None):
         raise typer.BadParameter("comes with --report only", param_hint="--bundle, --runs, --soak")
+    if report is not None:
+        check_writable(report)
     host = Host()
     findings = examine(host)
     if as_json:
