@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Copies what a GPU machine without network and without the reference folder needs into .carry/ (git-ignored, at most
-# 64 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64). pycuda
+# 60 MiB): the decoders' goldens and, with --wheels, the Python packages that such a machine lacks (3.12, x86_64). pycuda
 # among them is built here from source where nvcc and python3.12 (or PYTHON312) are, or copied: PYCUDA_WHEEL names one.
 # run_all.sh uses .carry/ where it is.
 #   tests/gpu/pack.sh [--wheels | --train]
@@ -18,7 +18,7 @@ fetch() {
     --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
     --constraint constraints.txt --dest "$wheels" "$@"
 }
-check() { du -sh .carry/*; [ "$(du -sm .carry | cut -f1)" -le 64 ] || { echo ".carry is larger than 64 MiB" >&2; exit 1; }; }
+check() { du -sh .carry/*; [ "$(du -sm .carry | cut -f1)" -le 60 ] || { echo ".carry is larger than 60 MiB" >&2; exit 1; }; }
 if [ "${1:-}" = --train ]; then
   rm -rf .carry
   fetch --no-deps msgspec typer rich moderngl glcontext pycocotools munkres scikit-build-core
