@@ -74,7 +74,7 @@ def test_ranges_are_fit_for_8_bits(method: str, collected: dict[str, Histogram],
     for name, histogram in collected.items():
         low, high = limits(histogram, method)  # type: ignore[arg-type]
         assert histogram.low <= low <= 0 <= high <= max(histogram.high, 0) or histogram.low > 0
-        assert noise(values[name], low, high) < (0.2 if method == "entropy" else 0.01)
+        assert noise(values[name], low, high) < (0.2 if method == "entropy" else 0.05)
 
 
 def test_mse_has_the_least_noise_on_what_it_has_seen(collected: dict[str, Histogram], values: Arrays) -> None:

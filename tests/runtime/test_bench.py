@@ -419,6 +419,7 @@ def test_a_plot_without_matplotlib_is_refused_at_once(
 def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("matplotlib")
     for option in ("--json", "--plot"):
         for place, said in ((tmp_path / "no" / "a", "no folder"), (tmp_path, "it is a folder")):
             assert run(monkeypatch, "no-such-bundle", option, place) == 1  # it comes before the bundle
