@@ -69,8 +69,7 @@ class Block:
     Attributes:
         name, nodes: the block and its weighted nodes.
         share: of all multiply-accumulates.
-        noise: that it adds to the heads, of the graph that suffers more (`Judge.noise`); infinite where they are not
-            finite.
+        noise: that it adds to the heads, see `Judge.noise`; infinite where they are not finite.
         verdict: what becomes of the poses; None where that was not asked for, or the heads are not finite.
     """
 
@@ -199,9 +198,9 @@ class _Finder:
             alone = msgspec.structs.replace(plan, int8=tuple(node for node in plan.int8 if node in nodes))
             if not alone.int8:
                 continue
-            graphs = {role: encode(make(self._model, alone)) for role, make in MAKERS.items()}
-            share, noise = self._share(alone), max(self._judge.noise(graph, role) for role, graph in graphs.items())
-            verdict = try_graph(self._judge, graphs["tensorrt"], "tensorrt") if poses else None
+            graph = encode(tensorrt_graph(self._model, alone))
+            share, noise = self._share(alone), self._judge.noise(graph, "tensorrt")
+            verdict = try_graph(self._judge, graph, "tensorrt") if poses else None
             rows.append(Block(name, alone.int8, share, noise, verdict))
             self._tell(f"block {name}: {100 * share:.1f} % of the work, noise {noise:.2g}")
         return sorted(rows, key=lambda row: -row.noise / max(row.share, 1e-9))
