@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from pose_calibration.passes import BUDGET_BYTES, Inputs, Passes
+from pose_calibration.placement.biases import takes_bias
 from pose_calibration.placement.graph import Graph, free_name, renamed
-from pose_calibration.placement.operators import operands
 from pose_calibration.placement.prepared import prepared
 from pose_calibration.placement.scales import half_scale, quantised_weights, weight_scales
 from pose_runtime.arrays import AnyArray, Float64Array
@@ -54,7 +54,7 @@ def _with_errors(graph: Graph) -> tuple[bytes, dict[str, str]]:
     taken = {*graph.inputs, *graph.constants, *graph.producers}
     errors: dict[str, str] = {}
     for name, node in graph.nodes.items():
-        if not _is_convolution(graph, node):
+        if not takes_bias(graph, node) or graph.constants[node.input[1]].data_type != TensorProto.FLOAT:
             continue
         lost, error = free_name(f"{name}/lost", taken), free_name(f"{name}/error", taken)
         model.graph.initializer.append(numpy_helper.from_array(_lost(graph.array(node.input[1])), lost))
@@ -63,17 +63,6 @@ def _with_errors(graph: Graph) -> tuple[bytes, dict[str, str]]:
         model.graph.node.append(beside)
         errors[error] = name
     return bytes(model.SerializeToString()), errors
-
-
-def _is_convolution(graph: Graph, node: NodeProto) -> bool:
-    """Whether a bias can be shifted: weights are constant, and so is the bias if there is one."""
-    bias = node.input[2] if len(node.input) > 2 else ""
-    return (
-        node.op_type == "Conv"
-        and operands(graph, node) == (0, 1)
-        and graph.constants[node.input[1]].data_type == TensorProto.FLOAT
-        and (not bias or bias in graph.constants)
-    )
 
 
 def _lost(weights: AnyArray) -> AnyArray:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from pose_calibration.passes import BUDGET_BYTES, Inputs, Passes
-from pose_calibration.placement.graph import Graph, free_name, name_of
-from pose_calibration.placement.operators import operands
+from pose_calibration.placement.biases import takes_bias, with_added
+from pose_calibration.placement.graph import Graph
 from pose_calibration.placement.prepared import prepared
 from pose_runtime.arrays import Float64Array
 
@@ -35,20 +34,7 @@ def centred(model: onnx.ModelProto, inputs: Inputs, *, budget_bytes: int = BUDGE
     """
     graph = Graph(prepared(model))
     means = _means(graph, inputs, budget_bytes)
-    new = onnx.ModelProto()
-    new.CopyFrom(graph.model)
-    taken = {*graph.inputs, *graph.constants, *graph.producers}
-    for node in new.graph.node:
-        if name_of(node) not in means:
-            continue
-        bias = -means[name_of(node)]
-        if len(node.input) > 2 and node.input[2]:
-            bias = bias + graph.array(node.input[2])
-        name = free_name(f"{name_of(node)}/centred", taken)
-        new.graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), name))
-        del node.input[2:]
-        node.input.append(name)
-    return new
+    return with_added(graph, {name: -mean for name, mean in means.items()}, "centred")
 
 
 def _means(graph: Graph, inputs: Inputs, budget_bytes: int) -> dict[str, Float64Array]:
@@ -68,12 +54,9 @@ def _means(graph: Graph, inputs: Inputs, budget_bytes: int) -> dict[str, Float64
 
 def _is_normalised(graph: Graph, name: str) -> bool:
     """Whether a convolution's constant bias shows nowhere."""
-    node, readers = graph.nodes[name], graph.readers.get(name, [])
-    bias = node.input[2] if len(node.input) > 2 else ""
+    readers = graph.readers.get(name, [])
     return (
-        node.op_type == "Conv"
-        and operands(graph, node) == (0, 1)
-        and (not bias or bias in graph.constants)
+        takes_bias(graph, graph.nodes[name])
         and name not in graph.outputs
         and bool(readers)
         and all(graph.nodes[reader].op_type == "InstanceNormalization" for reader in readers)
