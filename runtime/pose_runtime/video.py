@@ -84,7 +84,7 @@ class Video(Source):
                 image = frame.to_ndarray(format="bgr24")
                 if frame.rotation in _UPRIGHT:
                     image = cv2.rotate(image, _UPRIGHT[frame.rotation])
-                yield Item(str(self._path), index, frame.time, Frame.from_image(image, time_s=frame.time))
+                yield Item(str(self._path), index, frame.time, Frame.from_image(image))
                 index += 1
         except (av.FFmpegError, ValueError) as error:  # ValueError: a pixel format that cannot be converted
             reason = error.strerror if isinstance(error, av.FFmpegError) else error

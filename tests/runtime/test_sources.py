@@ -199,7 +199,7 @@ def test_video(tmp_path: Path) -> None:
         items = list(source)
     assert [item.index for item in items] == list(range(len(times)))
     assert [item.time_s for item in items] == pytest.approx(times, abs=1e-3)
-    assert [item.frame.time_s for item in items] == [item.time_s for item in items]
+    assert all(item.frame.time_s is None for item in items)  # a file has no clock of this machine
     for i, item in enumerate(items):
         assert item.frame.size_wh == (64, 48)
         assert np.abs(pixels(item)[30:, 30:].astype(int) - (20 + 15 * i)).max() < 6

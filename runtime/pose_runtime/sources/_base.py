@@ -18,10 +18,10 @@ class Item:
     """One frame of a source.
 
     Attributes:
-        name: the file it came from, as the user named it.
+        name: the file it came from, as the user named it; of a live source its name in the configuration.
         index: of the frame in the source, from 0; images that could not be read leave a gap.
-        time_s: of a video's frame since the start of its stream, else None.
-        frame: the pixels; they belong to the caller.
+        time_s: of a video's frame since the start of its stream, by the source's own clock, else None.
+        frame: the pixels; they belong to the caller. Its `time_s` is set by live sources only.
     """
 
     name: str
@@ -37,6 +37,8 @@ class Source(ABC):
         files: that it reads; no result may overwrite them.
         count: number of frames as far as it is known beforehand, else None. Not to be relied on.
         is_video: its frames are a video's, of one size.
+        is_live: its frames come by themselves and grow old: one that is not taken in time may be dropped, and its end
+            is a loss, after which it is opened again.
         rate_hz: frames per second of a video, if known.
         skipped: how many images could not be read so far.
     """
@@ -44,6 +46,7 @@ class Source(ABC):
     files: tuple[Path, ...] = ()
     count: int | None = None
     is_video: bool = False
+    is_live: bool = False
     rate_hz: float | None = None
     skipped: int = 0
 
@@ -54,6 +57,9 @@ class Source(ABC):
         Raises:
             SourceError: a file that cannot be read.
         """
+
+    def interrupt(self) -> None:  # noqa: B027
+        """Make a thread that waits for this source's next frame stop waiting; called from another thread."""
 
     def close(self) -> None:  # noqa: B027
         """Free what it holds; a second time does nothing."""

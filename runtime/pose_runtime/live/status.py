@@ -1,0 +1,108 @@
+"""What a live run says of itself at one moment: for the page, the metrics, the health check and the log."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+SourceState = Literal["connecting", "live", "lost", "ended"]
+SinkState = Literal["working", "lost", "ended"]
+
+
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    """One source.
+
+    Attributes:
+        name: as configured; results carry it.
+        address: what is read, without credentials.
+        state: connecting (the first time), live, lost (in its reconnect loop), ended (a file's last frame was taken).
+        size_wh: width, height of its frames in pixels, once known.
+        format: of its frames, as `Frame.format`.
+        fps: frames per second that came in, over the last seconds.
+        frames: that came in.
+        dropped: frames that a newer one replaced before the network could take them.
+        reconnects: times that it came back.
+        error: why it was lost last, on one line.
+    """
+
+    name: str
+    address: str
+    state: SourceState
+    size_wh: tuple[int, int] | None
+    format: str | None
+    fps: float
+    frames: int
+    dropped: int
+    reconnects: int
+    error: str | None
+
+
+class SinkStatus(Struct, frozen=True, kw_only=True):
+    """One sink.
+
+    Attributes:
+        name: its kind and what it writes to, without credentials, such as `mqtt broker:1883`.
+        state: working, lost (in its reconnect loop), ended (the viewer closed it).
+        written: results it took.
+        dropped: results that it was too slow or not there for.
+        error: why it was lost last, on one line.
+    """
+
+    name: str
+    state: SinkState
+    written: int
+    dropped: int
+    error: str | None
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """Percentiles of the last seconds, in milliseconds."""
+
+    p50: float
+    p95: float
+    max: float
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """A whole run.
+
+    Attributes:
+        version: of jetpose.
+        bundle: name of the bundle's folder.
+        digest: that identifies the bundle.
+        network: its name.
+        graph: role of the graph that runs.
+        precision: of that graph.
+        device: what runs it, such as `cpu` or `cuda:0`.
+        uptime_s: since the loops run.
+        alive: every stage finishes what it takes.
+        fps: results per second, over the last seconds.
+        frames: results so far.
+        people: in the newest results of all sources.
+        latency_ms: from taking a frame to its poses.
+        stages_ms: medians of pre-processing, network and decoding.
+        age_ms: of frames when their poses are ready, since they were captured.
+        temperature_c: of the hottest part of the chip, where the board tells.
+        sources: in the order of the configuration.
+        sinks: likewise.
+    """
+
+    version: str
+    bundle: str
+    digest: str
+    network: str
+    graph: str
+    precision: str
+    device: str
+    uptime_s: float
+    alive: bool
+    fps: float
+    frames: int
+    people: int
+    latency_ms: Spread | None
+    stages_ms: tuple[float, float, float] | None
+    age_ms: Spread | None
+    temperature_c: float | None
+    sources: tuple[SourceStatus, ...]
+    sinks: tuple[SinkStatus, ...]
