@@ -1,7 +1,6 @@
 """A real RTSP server on loopback: `/usr/bin/python3 rtsp_server.py PORT [user:password]`; runs until it is killed.
 
-Streams: /live (H.264, 30 FPS), /small (15 FPS, 320 x 240), /stall (ends sending after 30 frames, connection kept),
-/sizes (changes its size after 2 s).
+Streams: /live (H.264, 30 FPS), /small (15 FPS, 320 x 240), /sizes (changes its size after 2 s).
 """
 
 import sys
@@ -13,7 +12,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 ENCODE = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 config-interval=1 pt=96"
-SOURCE = "videotestsrc is-live=true pattern=smpte ! video/x-raw,format=I420"
+SOURCE = "videotestsrc is-live=true pattern=smpte75 ! video/x-raw,format=I420"
 
 
 def stream(server: "GstRtspServer.RTSPServer", path: str, launch: str) -> "GstRtspServer.RTSPMediaFactory":
@@ -38,7 +37,7 @@ def protect(server: "GstRtspServer.RTSPServer", login: str) -> None:
     """Only who knows the login may see anything."""
     auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*login.split(":")), token)
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*login.split(":", 1)), token)
     server.set_auth(auth)
 
 
@@ -50,12 +49,14 @@ def main() -> None:
     factories = [
         stream(server, "/live", f"{SOURCE},width=1280,height=720,framerate=30/1 ! {ENCODE}"),
         stream(server, "/small", f"{SOURCE},width=320,height=240,framerate=15/1 ! {ENCODE}"),
-        stream(server, "/stall", f"{SOURCE},width=320,height=240,framerate=15/1 ! identity eos-after=-1 "
-               f"sleep-time=0 name=gate ! {ENCODE}"),
-        stream(server, "/sizes", f"{SOURCE},framerate=15/1 ! videoscale ! capsfilter name=size "
-               f"caps=video/x-raw,width=320,height=240 ! {ENCODE}"),
-    ]  # fmt: skip
-    factories[3].connect("media-configure", change_size)
+        stream(
+            server,
+            "/sizes",
+            f"{SOURCE},framerate=15/1 ! videoscale ! capsfilter name=size "
+            f"caps=video/x-raw,width=320,height=240 ! {ENCODE}",
+        ),
+    ]
+    factories[2].connect("media-configure", change_size)
     if len(sys.argv) > 2:
         protect(server, sys.argv[2])
         for factory in factories:
