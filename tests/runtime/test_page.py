@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -312,7 +313,7 @@ def test_the_status_as_json() -> None:
     with page() as served:
         code, _, body = get(served, "/api/status")
         assert code == 200
-        assert msgspec.json.decode(body)["status"] == msgspec.to_builtins(status())
+        assert json.loads(body)["status"] == json.loads(msgspec.json.encode(status()))
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -419,8 +420,9 @@ def test_the_first_visit_leaves_a_cookie_that_scripts_and_other_sites_do_not_get
         ({"Authorization": f"bearer {TOKEN}"}, 200),
         ({"Authorization": f"Basic {TOKEN}"}, 401),
         ({"Authorization": "Bearer "}, 401),
-        ({"Authorization": "Bearer \udcff".encode("utf-8", "surrogateescape").decode("latin-1")}, 401),
-        ({"Cookie": "\x01=;;;="}, 401),
+        ({"Authorization": "Bearer \xff"}, 401),
+        ({"Cookie": "\x01=;;;="}, 400),
+        ({"Cookie": "=;;;=;" + "a=b;" * 500}, 401),
         ({}, 401),
     ],
 )
@@ -623,20 +625,17 @@ def test_sources_are_chosen_also_before_their_first_frame() -> None:
 
 def test_plain_viewers_get_pictures_with_people_drawn() -> None:
     with page(fps=30) as served, running(served, 30):
-        until(lambda: get(served, "/stream.mjpg?source=x")[0] == 404)
-        connection = http.client.HTTPConnection("127.0.0.1", port_of(served), timeout=10)
-        connection.request("GET", "/stream.mjpg")
-        response = connection.getresponse()
-        assert response.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=jetpose"
-        data = b""
-        while data.count(b"--jetpose\r\n") < 4:
-            data += response.read1(65536)
-        connection.close()
+        served.write(*walker(0))
+        with urllib.request.urlopen(served.url + "stream.mjpg", timeout=10) as response:
+            assert response.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=jetpose"
+            data = b""
+            while data.count(b"--jetpose\r\n") < 4:
+                data += response.read1(65536)
     jpeg = data.split(b"\r\n\r\n", 1)[1].split(b"\r\n--jetpose")[0]
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
-    blue, green, red = image.reshape(-1, 3).T
-    assert ((red > 200) & (blue < 120) & (green > 100)).sum() > 20  # the left is orange
-    assert ((blue > 200) & (red < 120) & (green > 100)).sum() > 20  # the right is blue
+    blue, _, red = image.reshape(-1, 3).T
+    assert (red - blue > 80).sum() > 20  # the left is orange
+    assert (blue - red > 80).sum() > 20  # the right is blue
 
 
 # ---- rude clients ------------------------------------------------------------------------------------------------
@@ -649,7 +648,6 @@ def test_plain_viewers_get_pictures_with_people_drawn() -> None:
         ("{", 1008),
         ("[]", 1008),
         ('{"got": "1"}', 1008),
-        ('{"got": 99999999999999999999999999}', 1008),
         ('{"watch": 5}', 1008),
         ('{"else": 1}', 1008),
         ("[" * 1000, 1008),
@@ -662,8 +660,9 @@ def test_what_no_page_says_ends_the_connection(message: str | bytes, code: int) 
         with page() as served:
             async with live(served) as opened:
                 await (opened.send_str(message) if isinstance(message, str) else opened.send_bytes(message))
-                while (answer := await asyncio.wait_for(opened.receive(), 5)).type is aiohttp.WSMsgType.TEXT:
-                    pass
+                answer = await opened.receive()
+                if answer.type is aiohttp.WSMsgType.TEXT:
+                    answer = await opened.receive()
                 assert answer.data == code
             assert get(served, "/healthz")[0] == 200
 
@@ -688,7 +687,7 @@ def test_unknown_sources_and_numbers_are_harmless() -> None:
     async def work() -> None:
         with page() as served, running(served):
             async with live(served) as opened:
-                for wish in ({"watch": "none"}, {"got": -5}, {"got": 10**18}, {"watch": "front"}):
+                for wish in ({"watch": "none"}, {"got": -5}, {"got": 10**18}, {"got": 10**30}, {"watch": "front"}):
                     await opened.send_json(wish)
                 numbers = [(await picture(opened))[0]["number"] for _ in range(viewer.ON_THE_WAY)]
                 assert len(set(numbers)) == viewer.ON_THE_WAY
@@ -765,12 +764,8 @@ def test_a_plain_viewer_that_leaves_gives_its_place_back_though_no_frame_comes()
     with page(max_clients=1) as served:
         served.write(*walker(0))
         for _ in range(3):
-            connection = http.client.HTTPConnection("127.0.0.1", port_of(served), timeout=5)
-            connection.request("GET", "/stream.mjpg")
-            response = connection.getresponse()
-            assert response.status == 200
-            response.close()
-            connection.close()
+            with urllib.request.urlopen(served.url + "stream.mjpg", timeout=5) as response:
+                assert response.read1(10)
             until(lambda: b"jetpose_page_viewers 0.0" in get(served, "/metrics")[2])
 
 
@@ -790,8 +785,8 @@ def test_who_never_reads_is_cut_off(path: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(server, "SEND_S", 0.5)
     monkeypatch.setattr(viewer, "SEND_S", 0.5)
     monkeypatch.setattr(viewer, "ON_THE_WAY", 10**9)
-    with page(max_clients=1, fps=60) as served, running(served, 60, size_wh=(1280, 720), noise=True):
-        time.sleep(0.1)
+    with page(max_clients=1, fps=60) as served, running(served, 60, size_wh=(1280, 720), noise=True) as took:
+        until(lambda: len(took) > 0)
         with deaf(served, path):
             until(lambda: b"jetpose_page_viewers 1.0" in get(served, "/metrics")[2])
             until(lambda: b"jetpose_page_viewers 0.0" in get(served, "/metrics")[2], 10)
@@ -827,6 +822,7 @@ def test_a_hundred_slow_viewers_neither_slow_the_run_nor_fill_the_memory(path: s
     kind = {"size_wh": (640, 360), "noise": True}  # 230 KB each
     with page(max_clients=100, fps=30) as served, ExitStack() as stack:
         with running(served, 30, **kind) as took:
+            until(lambda: len(took) > 0)
             stack.enter_context(deaf(served, path))
             time.sleep(1)
             before = resident_bytes()
