@@ -61,12 +61,10 @@ class BundleStore:
     def installed(self) -> list[Installed]:
         """All bundles, in the order of their names. Raises BundleError."""
         try:
-            folders = [path for path in self.root.iterdir() if path.suffix == _SUFFIX and not path.is_symlink()]
-        except FileNotFoundError:
-            return []
+            names = [path.stem for path in self.root.glob(f"*{_SUFFIX}") if path.is_dir() and not path.is_symlink()]
         except OSError as error:
             raise _error(self.root, error) from error
-        return sorted((self._at(p.stem) for p in folders if NAME.match(p.stem)), key=lambda found: found.name)
+        return [self._at(name) for name in sorted(names) if NAME.match(name)]
 
     def find(self, name: str) -> Installed:
         """The one bundle whose name, or SHA-256, begins like this; its whole name comes first. Raises BundleError."""
@@ -320,6 +318,10 @@ class BundleStore:
             with suppress(BundleError):
                 if load_bundle(one.path).digest == bundle.digest:
                     return one
+            if not (one.path / MANIFEST).is_file():
+                one.path.rename(folder.parent / "damaged")
+        for part in [*(path for path in folder.iterdir() if path.is_dir()), folder]:
+            sync_folder(part)
         put_folder(folder, one.path, overwrite=True)
         sync_folder(self.root)
         return one
