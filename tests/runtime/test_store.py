@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -13,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -435,6 +436,68 @@ def test_going_back_on_a_full_disk(
         assert serving.bundle.manifest.network.name == "a"
         assert serving.note
         assert "until the next start only" in serving.note
+
+
+def test_a_full_disk_while_giving_up(
+    store: BundleStore, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(store, sources["a"])
+    store.activate(store.install(sources["b"]), prove=nothing)
+    serving = store.begin_serving()
+    with monkeypatch.context() as full:
+        full.setattr(switch, "replace_link", no_space)
+        with pytest.raises(BundleError, match="No space left"):
+            serving.give_up("no result")
+        assert network(store.begin_serving()) == "a"
+    assert network(store.begin_serving()) == "a"
+    assert [one.name[0] for one in (store.current(), store.previous()) if one] == ["a"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=128k", "none"]
+    if os.geteuid() != 0 or subprocess.run(["mount", *options, disk], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_disk_that_is_full(small_disk: Path, sources: dict[str, Path], tmp_path: Path) -> None:
+    store = BundleStore(small_disk / "root")
+    serve(store, sources["a"])
+    store.activate(store.install(sources["b"]), prove=nothing)
+    with (small_disk / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(512)):
+            pass
+    before = snapshot(store.root)
+    with pytest.raises(BundleError, match="No space left on device"):
+        store.install(write(tmp_path / "more", "c"))
+    assert snapshot(store.root) == before
+    serving = again(store).begin_serving()
+    assert network(serving) == "a"  # the trial cannot be written down
+    (small_disk / "fill").unlink()
+    assert network(again(store).begin_serving()) == "b"
+
+
+def test_a_disk_that_is_read_only(small_disk: Path, sources: dict[str, Path]) -> None:
+    store = BundleStore(small_disk / "root")
+    serve(store, sources["a"])
+    store.activate(store.install(sources["b"]), prove=nothing)
+    third = store.install(sources["c"])
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for _ in range(2):
+        serving = again(store).begin_serving()
+        assert network(serving) == "a"
+        assert "Read-only file system" in str(serving.note)
+        serving.close()
+    for change in (lambda: store.install(sources["c"]), store.rollback, lambda: store.remove(third)):
+        with pytest.raises(BundleError, match=r"Read-only file system|may not be written"):
+            change()
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert network(again(store).begin_serving()) == "b"
 
 
 def test_a_full_disk_while_confirming(
@@ -942,6 +1005,12 @@ def test_the_devices_key(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyP
     there.symlink_to("nowhere")  # a key is meant, so it is never quietly none
     with pytest.raises(BundleError, match="No such file"):
         configured_key(None)
+
+
+def test_nothing_heavy_is_loaded_without_a_key() -> None:
+    heavy = ("cryptography", "onnxruntime", "tensorrt", "pycuda", "av")
+    code = f"import sys\nfrom pose_runtime.store import BundleStore\nprint([m for m in {heavy} if m in sys.modules])"
+    assert script(code) == "[]\n"
 
 
 def test_without_the_package(

@@ -296,6 +296,7 @@ class BundleStore:
             if now is None or now.id != trial.id:
                 return False
             if reason is not None:
+                self._own_trials.discard(trial.id)  # so that `begin_serving` goes back even if this cannot be written
                 return self._switch.fail(now, reason)
             self._switch.confirm(now)
             return True
@@ -442,7 +443,7 @@ class Serving:
             Whether the store went back; False if it went to another bundle before, or there is none to go back to.
 
         Raises:
-            BundleError: it cannot be written; the next start goes back then.
+            BundleError: it cannot be written; `begin_serving`, now or at the next start, goes back then.
         """
         return self._end(reason)
 
