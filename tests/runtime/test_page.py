@@ -35,7 +35,7 @@ from pose_runtime.sinks.page.options import parse_address, read_token  # noqa: E
 from pose_runtime.sinks.page.page import Page  # noqa: E402
 from pose_runtime.sinks.page.picture import Encoding  # noqa: E402
 
-TOKEN = "correct-horse-battery"  # noqa: S105
+TOKEN = "correct-horse-battery"
 
 
 def port_of(served: Page) -> int:
@@ -326,7 +326,7 @@ def test_health_needs_no_token_and_tells_nothing_private(alive: bool, tmp_path: 
 
 
 def test_metrics() -> None:
-    lost = source("back \"yard\"\n\\", state="lost", frames=5)
+    lost = source('back "yard"\n\\', state="lost", frames=5)
     with page(status(sources=(SOURCE, lost))) as served, page(status(frames=1)):  # two at once share nothing
         code, headers, body = get(served, "/metrics")
         assert code == 200
