@@ -143,7 +143,9 @@ def judge(frames: list[Seen], follow: Follow) -> Verdict:
     hota = HOTA(quiet).eval_sequence(data)
     identity = Identity(quiet | {"THRESHOLD": 0.5}).eval_sequence(data)
     clear = CLEAR(quiet | {"THRESHOLD": 0.5}).eval_sequence(data)
-    return Verdict(float(np.mean(hota["HOTA"])), float(np.mean(hota["AssA"])), float(identity["IDF1"]), int(clear["IDSW"]))
+    return Verdict(
+        float(np.mean(hota["HOTA"])), float(np.mean(hota["AssA"])), float(identity["IDF1"]), int(clear["IDSW"])
+    )
 
 
 def mean(verdicts: list[Verdict]) -> Verdict:
