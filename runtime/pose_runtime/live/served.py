@@ -102,7 +102,9 @@ class Opener:
 
     def _pipeline(self, bundle: Bundle) -> BasePipeline:
         config = self._config
-        return open_pipeline(bundle, config.device, threads=config.threads, graph=config.graph, cache=config.cache)
+        pipeline = open_pipeline(bundle, config.device, threads=config.threads, graph=config.graph, cache=config.cache)
+        _LOG.info("%s on %s, graph %s", bundle.path.name, pipeline.device_name, pipeline.choice)
+        return pipeline
 
 
 def is_current(path: Path) -> bool:
