@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -228,21 +229,21 @@ def _reload(unit: str) -> None:
 
 
 def _described(store: BundleStore, one: Installed) -> dict[str, Any]:
-    network = digest = problem = None
+    bundle, problem = None, None
     try:
-        bundle = load_bundle(one.path)
-        network, digest = bundle.manifest.network.name, bundle.digest
-        store.load(one)
+        bundle = store.load(one)
     except BundleError as error:
         problem = str(error)
+        with suppress(BundleError):
+            bundle = load_bundle(one.path)  # whole, but not signed as it must be
     trial = store.last_switch()
     on_trial = trial is not None and trial.state == "trial" and trial.to == one.name
     signed = one.signature_path.exists()
     return {
         "name": one.name,
         "path": str(one.path),
-        "sha256": digest,
-        "network": network,
+        "sha256": bundle.digest if bundle else None,
+        "network": bundle.manifest.network.name if bundle else None,
         "is_current": (is_current := store.current() == one),
         "is_on_trial": is_current and on_trial,
         "is_previous": store.previous() == one,

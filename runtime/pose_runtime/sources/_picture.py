@@ -31,7 +31,7 @@ class Converter:
         self._scaler = VideoReformatter()
 
     def __call__(self, picture: Any, time_s: float) -> Frame:
-        """The frame of an `av.VideoFrame`, with which it may share memory; raises ValueError if it has no conversion."""
+        """The frame of an `av.VideoFrame`, perhaps over its memory; raises ValueError if it has no conversion."""
         width, height = picture.width, picture.height
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise ValueError(f"got a frame of {width} x {height} pixels, wanted 1 to {MAX_SIDE} each way")

@@ -17,8 +17,9 @@ from pose_runtime.sources._picture import MAX_PIXELS, Converter
 from pose_runtime.sources.live import SourceOptions
 
 _OPTIONS = MappingProxyType({
-    "fflags": "nobuffer",
-    "probesize": "1000000",  # bytes and microseconds that opening may look at to learn the format
+    # bytes and microseconds that opening may look at to learn the format; not `nobuffer`, which would throw that away
+    # and with it a key frame, so that the picture came seconds later
+    "probesize": "1000000",
     "analyzeduration": "1000000",
     "fpsprobesize": "0",
 })  # fmt: skip
@@ -45,13 +46,15 @@ class Stream(LiveSource):
     def __init__(self, url: str, options: SourceOptions) -> None:
         super().__init__(options)
         self._ended = threading.Event()
+        self._asked_s = monotonic()  # when FFmpeg was last asked for something
         protocol = _OF_PROTOCOL["rtsp" if url.startswith("rtsp") else "http"]
         try:
             self._container: Any = av.open(
                 url, options={**_OPTIONS, **protocol}, timeout=(options.open_s, options.stall_s), **_TEXT
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._failed(error, f"no answer within {options.open_s:g} s") from None  # its text shows the password
+            late = f"no answer within {options.open_s:g} s"
+            raise self._failed(error, late, options.open_s) from None  # the error's own text shows the password
         try:
             self._stream = self._first_stream()
         except SourceError:
@@ -79,17 +82,19 @@ class Stream(LiveSource):
         return stream
 
     def __iter__(self) -> Iterator[Item]:
-        self._seen_s = monotonic()
+        self._seen_s = self._asked_s = monotonic()
         try:
             for packet in self._container.demux(self._stream):
                 if self._ended.is_set():
                     return
                 yield from self._decode(packet)
                 self._check_stall()
+                self._asked_s = monotonic()
         except (av.FFmpegError, OSError, ValueError) as error:
             if self._ended.is_set():
                 return
-            raise self._failed(error, f"no frame for {self._options.stall_s:g} s") from None
+            late = f"no frame for {self._options.stall_s:g} s"
+            raise self._failed(error, late, self._options.stall_s) from None
         raise self._lost("the stream ended")
 
     def interrupt(self) -> None:
@@ -108,11 +113,11 @@ class Stream(LiveSource):
             return
         for picture in pictures:
             arrived_s = picture.opaque if isinstance(picture.opaque, float) else monotonic()
-            frame = self._convert(picture, arrived_s)
-            yield self._item(frame, picture.time if picture.time is not None else arrived_s)
+            yield self._item(self._convert(picture, arrived_s), picture.time)
 
-    def _failed(self, error: Exception, timeout: str) -> SourceError:
-        if isinstance(error, av.error.ExitError):
-            return self._lost(timeout)
+    def _failed(self, error: Exception, late: str, limit_s: float) -> SourceError:
+        # what FFmpeg says after a time-out depends on where it stood
+        if isinstance(error, av.error.ExitError) or monotonic() - self._asked_s > limit_s:
+            return self._lost(late)
         reason = getattr(error, "strerror", None) or str(error)
         return self._lost(f"cannot read the stream: {reason}")

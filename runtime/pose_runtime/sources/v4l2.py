@@ -219,7 +219,7 @@ def reason(error: OSError) -> str:
     """What an error of a camera means for its user."""
     known = {
         errno.ENOENT: "there is no such camera; `pose-run --list-cameras` shows those that are there",
-        errno.EACCES: "no permission; add the user to the group `video` (sudo usermod -aG video $USER) and log in again",
+        errno.EACCES: "no permission; add the user to the group `video` (sudo usermod -aG video $USER), log in again",
         errno.EPERM: "not permitted; a service needs DeviceAllow for it",
         errno.EBUSY: "another process uses it; `fuser -v /dev/video*` names it",
         errno.ENODEV: "it was unplugged",

@@ -61,12 +61,10 @@ class BundleStore:
     def installed(self) -> list[Installed]:
         """All bundles, in the order of their names. Raises BundleError."""
         try:
-            folders = [path for path in self.root.iterdir() if path.suffix == _SUFFIX and not path.is_symlink()]
-        except FileNotFoundError:
-            return []
+            names = [path.stem for path in self.root.glob(f"*{_SUFFIX}") if path.is_dir() and not path.is_symlink()]
         except OSError as error:
             raise _error(self.root, error) from error
-        return sorted((self._at(p.stem) for p in folders if NAME.match(p.stem)), key=lambda found: found.name)
+        return [self._at(name) for name in sorted(names) if NAME.match(name)]
 
     def find(self, name: str) -> Installed:
         """The one bundle whose name, or SHA-256, begins like this; its whole name comes first. Raises BundleError."""
@@ -298,6 +296,7 @@ class BundleStore:
             if now is None or now.id != trial.id:
                 return False
             if reason is not None:
+                self._own_trials.discard(trial.id)  # so that `begin_serving` goes back even if this cannot be written
                 return self._switch.fail(now, reason)
             self._switch.confirm(now)
             return True
@@ -320,6 +319,10 @@ class BundleStore:
             with suppress(BundleError):
                 if load_bundle(one.path).digest == bundle.digest:
                     return one
+            if not (one.path / MANIFEST).is_file():
+                one.path.rename(folder.parent / "damaged")
+        for part in [*(path for path in folder.iterdir() if path.is_dir()), folder]:
+            sync_folder(part)
         put_folder(folder, one.path, overwrite=True)
         sync_folder(self.root)
         return one
@@ -440,7 +443,7 @@ class Serving:
             Whether the store went back; False if it went to another bundle before, or there is none to go back to.
 
         Raises:
-            BundleError: it cannot be written; the next start goes back then.
+            BundleError: it cannot be written; `begin_serving`, now or at the next start, goes back then.
         """
         return self._end(reason)
 

@@ -40,7 +40,7 @@ class TrackOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         memory_s: a person who comes back within this time, seconds, near where they would have got to, keeps
-            their id; longer than frames are apart.
+            their id; longer than frames are apart. Similarity with them falls to 1/e over it.
         min_oks: similarity from which somebody found can be somebody followed.
         tolerance: how much further than between two annotators of COCO keypoints of one person may lie apart for the
             same similarity: a factor on the OKS sigmas. Detectors are less exact, and people move.
@@ -52,12 +52,12 @@ class TrackOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     memory_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
-    min_oks: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    tolerance: Annotated[float, Meta(ge=0.1, le=100)] = 2.0
-    drift_per_s: Annotated[float, Meta(ge=0, le=100)] = 1.0
-    coast_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    min_oks: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    tolerance: Annotated[float, Meta(ge=0.1, le=100)] = 1.5
+    drift_per_s: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    coast_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
     clear_score: Annotated[float, Meta(ge=0, le=1000)] = 0.3
-    min_hits: Annotated[int, Meta(ge=1, le=100)] = 2
+    min_hits: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
 @dataclass(slots=True)
@@ -165,9 +165,11 @@ class Tracker:
     def _match(self, people: FloatArray, areas: Float64Array, clear: AnyArray) -> IntArray:
         """Row of everybody's track, -1 for nobody's: clear people choose first."""
         tracks, options = self._tracks, self._options
-        growth = np.square(1 + options.drift_per_s * (self._steps.now_s - tracks.seen_s))
+        away_s = self._steps.now_s - tracks.seen_s
+        growth = np.square(1 + options.drift_per_s * away_s)
         oks = np.empty((len(people), len(tracks.ids)))
         native.track_oks(tracks.points, tracks.areas, growth, people, areas, self._falloff, LEAST_KEYPOINTS, oks)
+        oks *= np.exp(-away_s / options.memory_s)  # who was there a moment ago comes first
         track_of = assign(np.where(clear[:, None], oks, 0), options.min_oks)
         doubtful = ~clear
         if doubtful.any():

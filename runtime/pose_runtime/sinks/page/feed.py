@@ -40,6 +40,7 @@ class Feed:
         self._loop, self._pool, self._encode = loop, pool, encode
         self._period_s = 1 / fps
         self._newest: tuple[Item, Poses] | None = None
+        self._shown: tuple[Item, Poses] | None = None
         self._watchers: set[Watcher] = set()
         self._fresh = asyncio.Event()
         self._number = 0
@@ -51,9 +52,13 @@ class Feed:
             self._loop.call_soon_threadsafe(self._fresh.set)
 
     def join(self, watcher: Watcher) -> None:
-        """Tell it of each new picture from now on."""
+        """Tell it of each new picture from now on, and of the one that is there."""
+        if not self._watchers and self._newest is not self._shown:
+            self.picture = None  # made when somebody watched last: it may be hours old
         self._watchers.add(watcher)
         self._fresh.set()
+        if self.picture is not None:
+            watcher.changed.set()
 
     def leave(self, watcher: Watcher) -> None:
         """Tell it no more; who was not told anyway may leave too."""
@@ -61,17 +66,16 @@ class Feed:
 
     async def run(self) -> None:
         """Make pictures, for ever."""
-        shown = None
         while True:
             await self._fresh.wait()
             self._fresh.clear()
             newest = self._newest
-            if newest is None or newest is shown or not self._watchers:
+            if newest is None or newest is self._shown or not self._watchers:
                 continue
             due_s = self._loop.time() + self._period_s
             number = self._number + 1
             self.picture = await self._loop.run_in_executor(self._pool, self._encode, *newest, number)
-            self._number, shown = number, newest
+            self._number, self._shown = number, newest
             for watcher in self._watchers:
                 watcher.changed.set()
             await asyncio.sleep(due_s - self._loop.time())

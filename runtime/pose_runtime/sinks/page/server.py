@@ -51,14 +51,22 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 
 _BOUNDARY = "jetpose"
 
 
-class _NoRoom(asyncio.Protocol):
-    """Answers a connection that is one too many."""
+class _Door(asyncio.Protocol):
+    """Lets a connection in to the HTTP server as long as that has fewer than `most`."""
+
+    def __init__(self, http: web.Server, most: int) -> None:
+        self._http, self._most = http, most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say so, and close."""
+        """Hand it over, or say that there is no room."""
         assert isinstance(transport, asyncio.Transport)
-        transport.write(_BUSY)
-        transport.close()
+        if len(self._http.connections) >= self._most:
+            transport.write(_BUSY)
+            transport.close()
+            return
+        inner = self._http()
+        transport.set_protocol(inner)
+        inner.connection_made(transport)
 
 
 class _Seat:
@@ -125,11 +133,7 @@ class Server:
         http = runner.server
         assert http is not None
         most = self._options.max_clients * _CONNECTIONS_PER_VIEWER + _SPARE_CONNECTIONS
-
-        def connect() -> asyncio.Protocol:
-            return _NoRoom() if len(http.connections) >= most else http()
-
-        servers = [await self._loop.create_server(connect, sock=one) for one in sockets]
+        servers = [await self._loop.create_server(lambda: _Door(http, most), sock=one) for one in sockets]
         self._start(self._tell())
         ready()
         try:

@@ -84,7 +84,6 @@ class Viewer:
         self._feed, self._last = feed, 0
         if feed is not None:
             feed.join(self)
-            self.changed.set()
 
     def next_picture(self) -> Picture | None:
         """The newest one, if it was not sent and there is room on the way."""
