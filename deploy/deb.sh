@@ -20,7 +20,7 @@ DESTDIR=$stage "$here/install.sh" --skip accounts "$@"
 # /usr/local is the administrator's
 mkdir -p "$stage/usr/bin"
 mv "$stage"/usr/local/bin/pose-* "$stage/usr/bin/"
-rm -r "$stage/usr/local"
+rm -r "${stage:?}/usr/local"
 
 version=$("$stage/opt/jetpose/bin/python" -c 'from importlib.metadata import version; print(version("jetpose"))')
 minor=$("$python" -c 'import sys; print(sys.version_info[1])')

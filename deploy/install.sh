@@ -66,7 +66,7 @@ environment() {
     run "${pip[@]}" wheel --no-deps --wheel-dir "$scratch" "$here/.."
     from=$(find "$scratch" -name 'jetpose-*.whl')
   fi
-  from=$($dry && echo "${from:-jetpose.whl}" || realpath -e "$from")
+  if $dry; then from=${from:-/jetpose.whl}; else from=$(realpath -e "$from"); fi
   run "${pip[@]}" install --no-compile --constraint "$here/../constraints.txt" "jetpose[$extras] @ file://$from"
   # another wheel of the same version is none to pip
   run "${pip[@]}" install --no-compile --no-deps --force-reinstall "jetpose @ file://$from"
