@@ -86,7 +86,8 @@ function numbers(status) {
   const lost = status.sources.filter((source) => source.state === "lost").length;
   if (!status.alive) link("bad", "Stuck");
   else if (lost) link("bad", lost === 1 ? "A source is lost" : `${lost} sources are lost`);
-  else link("good", "Live");
+  else if (status.sources.some(({ state }) => state === "live")) link("good", "Live");
+  else link("wait", status.sources.some(({ state }) => state === "connecting") ? "Connecting…" : "No source");
 }
 
 function lists(status) {
@@ -215,7 +216,7 @@ function time(ms) {
 }
 
 function spread(times) {
-  return times ? `95 %: ${time(times.p95).join(" ")} · max ${time(times.max).join(" ")}` : "";
+  return times ? `p95 ${times.p95.toFixed(0)} · max ${times.max.toFixed(0)} ms` : "";
 }
 
 function duration(seconds) {
