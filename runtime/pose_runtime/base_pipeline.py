@@ -73,6 +73,9 @@ class BasePipeline(ABC):
     depth = 1
     """Calls that may be under way at a time."""
 
+    device_name = "cpu"
+    """What runs the network, as `open_pipeline` takes it."""
+
     def __init__(self, manifest: Manifest, choice: Choice | None, max_batch: int) -> None:
         self.manifest = manifest
         self.choice = choice

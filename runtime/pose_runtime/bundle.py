@@ -73,7 +73,11 @@ def load_bundle(bundle: str | os.PathLike[str] = DEFAULT) -> Bundle:
     """Open and verify a bundle.
 
     Args:
-        bundle: its folder, or the name of a network that comes with jetpose (see `bundled`).
+        bundle: its folder, a link to it, or the name of a network that comes with jetpose (see `bundled`).
+
+    Returns:
+        The bundle. Where a link was given, `path` is the folder that it led to: if the link is pointed elsewhere, this
+        stays the bundle that was verified.
 
     Raises:
         BundleError: one line that names the file and the field: no bundle, another version, a wrong or unknown value,
@@ -104,6 +108,8 @@ def _load(folder: Path) -> Bundle:
             if folder.exists():
                 raise BundleError(f"{folder}: no folder; a bundle is NAME.pose/")
             raise BundleError(no_such_bundle(folder))
+        if folder.is_symlink():
+            folder = folder.resolve()
     except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
         raise BundleError(f"{folder}: {error.strerror or error}") from error
     data = read_file(folder, MANIFEST, MAX_MANIFEST_BYTES)

@@ -162,6 +162,7 @@ class GpuPipeline(BasePipeline):
         rows = manifest.input.batch or min(engine.max_batch, MAX_BATCH)
         super().__init__(manifest, choice, rows)
         self.engine, self.device = engine, device
+        self.device_name = f"cuda:{device.ordinal}"
         self.path = FramePath()
         self.upload_s = 0.0
         self._tells_time = True

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from pose_runtime.errors import PoseError, SourceError
@@ -156,7 +157,7 @@ class Capture:
                 for item in source:
                     with self.pulse.working():
                         self._came(item)
-                    self.box.put(item)
+                    self.box.put(item if item.name == self.name else replace(item, name=self.name))
                     del item
         except SourceError as error:
             return error

@@ -14,11 +14,18 @@ _Sink = TypeVar("_Sink", bound="Sink")
 class Sink(ABC):
     """A place for results; use it by `with`: on an error `abandon` takes the place of `close`.
 
+    A sink is opened, used and closed in one thread.
+
     Attributes:
         finished: the viewer wants no more.
+        lost: why results do not get through at present, on one line; the sink itself looks after it. A sink that
+            cannot do that raises SinkError instead, and is opened anew.
+        dropped: results that it took and then had to give up.
     """
 
     finished: bool = False
+    lost: str | None = None
+    dropped: int = 0
 
     @abstractmethod
     def write(self, item: Item, poses: Poses) -> None:
@@ -27,6 +34,9 @@ class Sink(ABC):
         Raises:
             SinkError: it cannot be written or shown.
         """
+
+    def idle(self) -> None:  # noqa: B027
+        """Called several times a second while no results come."""
 
     def close(self) -> None:  # noqa: B027
         """Finish what is written. Raises SinkError."""

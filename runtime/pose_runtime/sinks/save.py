@@ -142,8 +142,7 @@ class VideoFile(Sink):
         try:
             from pose_runtime.video import VideoWriter
         except ImportError as error:
-            hint = "pip install 'jetpose[live]'"
-            raise SinkError(f"{path}: to write videos, {error.name or 'av'} is needed: {hint}") from error
+            raise without_av(path, error) from error
         self._writer = VideoWriter(path, rate_hz)
 
     def write(self, item: Item, poses: Poses) -> None:
@@ -157,6 +156,11 @@ class VideoFile(Sink):
     def abandon(self) -> None:
         """Leave no video."""
         self._writer.abandon()
+
+
+def without_av(path: Path, error: ImportError) -> SinkError:
+    """What to say where videos cannot be written."""
+    return SinkError(f"{path}: to write videos, {error.name or 'av'} is needed: pip install 'jetpose[live]'")
 
 
 def check_folder(path: Path) -> None:

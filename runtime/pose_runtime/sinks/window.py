@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import cv2
 
@@ -26,14 +27,18 @@ _QT_LOG = ("QT_LOGGING_RULES", "default.warning=false")  # OpenCV's Qt misses fo
 class Window(Sink):
     """Shows the newest frame; q, Escape or closing it ends the run.
 
+    OpenCV's window code belongs to one thread: that which makes this object also writes and closes. Linux takes any;
+    macOS would take only the main one.
+
     Args:
         hold: `close` waits until the viewer has seen enough: a picture would be gone at once.
+        sources: names of live sources, each of which gets a window; without, there is one for all frames.
 
     Raises:
         SinkError: no display answers. A child process tries it first: without one, OpenCV's window code aborts.
     """
 
-    def __init__(self, *, hold: bool = False) -> None:
+    def __init__(self, *, hold: bool = False, sources: Sequence[str] = ()) -> None:
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise SinkError("window: no display (neither DISPLAY nor WAYLAND_DISPLAY is set); use --save instead")
         os.environ.setdefault(*_QT_LOG)
@@ -43,22 +48,32 @@ class Window(Sink):
             raise SinkError(f"window: the display did not answer in {_PROBE_S:.0f} s; use --save instead") from None
         if done.returncode != 0:
             raise SinkError("window: the display does not answer, or OpenCV has no window code; use --save instead")
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)  # no tool bar
+        self._titles = {name: f"{_TITLE}: {name}" for name in sources} if len(sources) > 1 else {}
+        for title in self._windows:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)  # no tool bar
         self._hold = hold
-        self._size_wh: tuple[int, int] | None = None  # of what it shows
+        self._sizes_wh: dict[str, tuple[int, int]] = {}  # of what they show
+
+    @property
+    def _windows(self) -> list[str]:
+        return list(self._titles.values()) or [_TITLE]
 
     def write(self, item: Item, poses: Poses) -> None:
         """Show a frame."""
-        size_wh = _shown_size(item.frame.size_wh)
-        if size_wh != self._size_wh:
-            cv2.resizeWindow(_TITLE, *size_wh)
-            self._size_wh = size_wh
-        cv2.imshow(_TITLE, drawn(item.frame, poses, size_wh))
+        title, size_wh = self._titles.get(item.name, _TITLE), _shown_size(item.frame.size_wh)
+        if size_wh != self._sizes_wh.get(title):
+            cv2.resizeWindow(title, *size_wh)
+            self._sizes_wh[title] = size_wh
+        cv2.imshow(title, drawn(item.frame, poses, size_wh))
+        self._wait(1)
+
+    def idle(self) -> None:
+        """See to keys and the mouse."""
         self._wait(1)
 
     def close(self) -> None:
         """Close the window."""
-        while self._hold and self._size_wh and not self.finished:
+        while self._hold and self._sizes_wh and not self.finished:
             self._wait(_HOLD_MS)
         self.abandon()
 
@@ -67,7 +82,7 @@ class Window(Sink):
         cv2.destroyAllWindows()  # it may be gone already
 
     def _wait(self, ms: int) -> None:
-        self.finished = cv2.waitKey(ms) & 0xFF in _KEYS or not _is_open()
+        self.finished = cv2.waitKey(ms) & 0xFF in _KEYS or not all(map(_is_open, self._windows))
 
 
 def _shown_size(size_wh: tuple[int, int]) -> tuple[int, int]:
@@ -76,9 +91,9 @@ def _shown_size(size_wh: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size_wh[0] * ratio)), max(1, round(size_wh[1] * ratio))
 
 
-def _is_open() -> bool:
+def _is_open(title: str) -> bool:
     """Whether the viewer left the window open; the next `imshow` would open it again."""
     try:
-        return cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
     except cv2.error:  # OpenCV's Qt code, once there is none left
         return False
