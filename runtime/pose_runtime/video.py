@@ -1,4 +1,4 @@
-"""Video files, read and written through FFmpeg's libraries. The only module that imports av."""
+"""Video files, read and written through FFmpeg's libraries. Live pictures: see `sources._picture`."""
 
 from __future__ import annotations
 
