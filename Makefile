@@ -15,7 +15,7 @@ pip := $(bin)/pip --disable-pip-version-check install --quiet --constraint const
 native := $(wildcard runtime/native/*)
 in_venv := PATH="$(abspath $(bin)):$$PATH" PYTHON="$(abspath $(bin))/python"
 
-.PHONY: demo test test-all lint bench docs kernels wheel clean
+.PHONY: demo test test-all lint bench docs kernels wheel deb clean
 
 $(VENV)/base: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -100,6 +100,10 @@ wheel: $(VENV)/compilers
 	  --wheel-dir dist .
 	$(in_venv) JETPOSE_WHEEL="$$(ls dist/jetpose-*.whl)" python -m pytest -q tests/gpu/test_wheel.py
 	ls -l dist
+
+# A Debian package for machines like this one, in dist/: its Python, its CUDA; DEB="--wheel FILE" takes another wheel.
+deb:
+	deploy/deb.sh $(DEB)
 
 clean:
 	rm -rf $(VENV) build $(OUT)

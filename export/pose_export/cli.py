@@ -12,11 +12,11 @@ from pose_export import options
 from pose_export.check_images import check_images
 from pose_export.drawn import drawn_frames
 from pose_export.presets import preset_names
-from pose_export.toml_files import Tree
 from pose_runtime.bundle import Bundle
 from pose_runtime.cli._common import Version, new_app, run_app
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
+from pose_runtime.toml_files import Tree
 
 app = new_app()
 

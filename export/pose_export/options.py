@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from pose_export.toml_files import Tree
 from pose_runtime.errors import ExportError
+from pose_runtime.toml_files import Tree
 
 # What `--resize RULE` alone means; further `,KEY=VALUE` change it.
 _RULES: dict[str, Tree] = {

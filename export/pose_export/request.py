@@ -10,9 +10,9 @@ from pathlib import Path
 from pose_calibration.graph_stats import load_onnx
 from pose_export.onnx_bundle import Options, Quantise, Source, sha256_of, write_onnx_bundle
 from pose_export.presets import Preset, parse_tree, read_tree
-from pose_export.toml_files import Tree
 from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
+from pose_runtime.toml_files import Tree
 
 
 @dataclass(frozen=True, slots=True)

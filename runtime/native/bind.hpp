@@ -64,6 +64,7 @@ void bind_launch(nb::module_& m);
 void bind_offset(nb::module_& m);
 void bind_preprocess(nb::module_& m);
 void bind_paf(nb::module_& m);
+void bind_tracking(nb::module_& m);
 void bind_vector(nb::module_& m);
 
 }  // namespace jetpose

@@ -19,5 +19,6 @@ NB_MODULE(JETPOSE_MODULE, m) {
   jetpose::bind_offset(m);
   jetpose::bind_preprocess(m);
   jetpose::bind_paf(m);
+  jetpose::bind_tracking(m);
   jetpose::bind_vector(m);
 }

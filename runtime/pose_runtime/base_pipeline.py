@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, overload
@@ -14,7 +15,7 @@ from pose_runtime import geometry
 from pose_runtime.arrays import ByteArray
 from pose_runtime.choose import Choice
 from pose_runtime.decode import Decoded
-from pose_runtime.errors import FrameError
+from pose_runtime.errors import EngineError, FrameError
 from pose_runtime.frame import Frame
 from pose_runtime.geometry import Box, Crop, Geometry
 from pose_runtime.manifest import Manifest
@@ -69,12 +70,19 @@ class BasePipeline(ABC):
         timings: of the last call.
     """
 
+    depth = 1
+    """Calls that may be under way at a time."""
+
+    device_name = "cpu"
+    """What runs the network, as `open_pipeline` takes it."""
+
     def __init__(self, manifest: Manifest, choice: Choice | None, max_batch: int) -> None:
         self.manifest = manifest
         self.choice = choice
         self.max_batch = max_batch
         self.timings = Timings()
         self._plans: dict[tuple[int, int], Geometry] = {}
+        self._found: deque[list[Poses]] = deque()
 
     @overload
     def __call__(self, frames: Image, *, boxes: ArrayLike | None = None) -> Poses: ...
@@ -97,6 +105,16 @@ class BasePipeline(ABC):
         if isinstance(frames, (list, tuple)):
             return self._all(frames, [None] * len(frames) if boxes is None else boxes)
         return self._all([frames], [boxes])[0]  # type: ignore[list-item]  # a Sequence that is no list is refused there
+
+    def submit_all(self, frames: Sequence[Image]) -> None:
+        """Begin a call on several frames; at most `depth` are under way. Raises as calling the pipeline."""
+        self._found.append(self(list(frames)))
+
+    def result_all(self) -> list[Poses]:
+        """The poses of the oldest call under way, once they are there. Raises as calling the pipeline."""
+        if not self._found:
+            raise EngineError("pipeline: no call is under way; submit frames first")
+        return self._found.popleft()
 
     @abstractmethod
     def close(self) -> None:

@@ -73,7 +73,11 @@ def load_bundle(bundle: str | os.PathLike[str] = DEFAULT) -> Bundle:
     """Open and verify a bundle.
 
     Args:
-        bundle: its folder, or the name of a network that comes with jetpose (see `bundled`).
+        bundle: its folder, a link to it, or the name of a network that comes with jetpose (see `bundled`).
+
+    Returns:
+        The bundle. Where a link was given, `path` is the folder that it led to: if the link is pointed elsewhere, this
+        stays the bundle that was verified.
 
     Raises:
         BundleError: one line that names the file and the field: no bundle, another version, a wrong or unknown value,
@@ -83,7 +87,7 @@ def load_bundle(bundle: str | os.PathLike[str] = DEFAULT) -> Bundle:
     while True:
         before = _identity(folder)
         try:
-            return _load(folder)
+            return _load(folder.resolve() if folder.is_symlink() else folder)
         except BundleError:
             if _identity(folder) == before:
                 raise  # else it was overwritten while it was read: read the new one

@@ -6,6 +6,7 @@ PoseError
 ├── DecodeError      network outputs that a decoder cannot take
 ├── EngineError      an engine that cannot be opened or that failed
 ├── SourceError      an image, video or camera that cannot be read
+├── ConfigError      settings that are unknown, out of bounds or contradict each other
 ├── SinkError        a result that cannot be written or shown
 ├── ExportError      a network, checkpoint or preset that cannot become a bundle
 └── CalibrationError pictures, ranges or a plan from which no INT8 graph can be made
@@ -40,6 +41,10 @@ class SourceError(PoseError):
 
 class SinkError(PoseError):
     """A result that cannot be written or shown."""
+
+
+class ConfigError(PoseError):
+    """Settings that are unknown, out of bounds or contradict each other."""
 
 
 class ExportError(PoseError):

@@ -129,7 +129,7 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         yield temporary
         for folder in [*(f for f in temporary.iterdir() if f.is_dir()), temporary]:
             sync_folder(folder)
-        _put(temporary, path, overwrite)
+        put_folder(temporary, path, overwrite=overwrite)
         sync_folder(path.parent)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}") from error
@@ -163,8 +163,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _put(temporary: Path, path: Path, overwrite: bool) -> None:
-    """Rename `temporary` to `path`; afterwards `temporary` is gone or holds what was replaced."""
+def put_folder(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Rename `temporary` to `path`; afterwards `temporary` is gone or holds what was replaced.
+
+    overwrite: whether a folder at `path` may be replaced; it is exchanged in one step.
+
+    Raises:
+        BundleError: `path` exists and may not be replaced.
+        OSError: it cannot be renamed.
+    """
     exists = os.path.lexists(path)
     if not exists:
         try:

@@ -165,7 +165,7 @@ def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[s
     try:
         reason = missing()
     except EngineError as error:
-        _LOG.info("no GPU: %s", error)
+        _LOG.debug("no GPU: %s", error)
         return "none that works here"
     if reason is None:
         try:

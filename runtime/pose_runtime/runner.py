@@ -11,7 +11,9 @@ import numpy as np
 from pose_runtime.pipeline import BasePipeline
 from pose_runtime.poses import Poses
 from pose_runtime.sinks import Sink
-from pose_runtime.sources import Source
+from pose_runtime.sources import Item, Source
+
+_RATE_HZ = 25.0
 
 
 @dataclass(slots=True)
@@ -44,12 +46,14 @@ def run(
     sinks: Sequence[Sink],
     *,
     min_score: float = 0.0,
+    follow: Callable[[Poses, float], Poses] = lambda poses, _: poses,
     on_frame: Callable[[Summary], None] = lambda _: None,
 ) -> Summary:
     """Every frame of the source, until it ends or a sink has had enough.
 
     Args:
         min_score: people below it are left out; what a score means is the decoder's.
+        follow: gives people ids or calms them; called with those of each frame and its time in seconds.
         on_frame: called after each frame with the summary so far.
 
     Raises:
@@ -63,7 +67,7 @@ def run(
         if item is None:
             break
         summary.read_s += perf_counter() - before
-        poses = at_least(pipeline(item.frame), min_score)
+        poses = follow(at_least(pipeline(item.frame), min_score), time_s(item, source.rate_hz))
         summary.pre_s += pipeline.timings.pre_s
         summary.network_s += pipeline.timings.network_s
         summary.decode_s += pipeline.timings.decode_s
@@ -77,6 +81,11 @@ def run(
         on_frame(summary)
     summary.skipped = source.skipped
     return summary
+
+
+def time_s(item: Item, rate_hz: float | None) -> float:
+    """When a frame was shown, in seconds; by its number where nothing tells."""
+    return item.index / (rate_hz or _RATE_HZ) if item.time_s is None else item.time_s
 
 
 def at_least(poses: Poses, min_score: float) -> Poses:

@@ -125,6 +125,18 @@ def test_rotation(tmp_path: Path, bundle: Bundle) -> None:
     assert len(frames) > 3 * 90
 
 
+def test_a_device_does_not_rotate(tmp_path: Path, bundle: Bundle) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with LiveJsonLines(options(pipe, rotate_mib=0.01, keep=2), bundle) as sink:
+        for i in range(300):
+            sink.write(live_item(i), ONE)
+            assert os.read(reader, 1 << 16).endswith(b"\n")
+    os.close(reader)
+    assert names_in(tmp_path) == ["pipe"]
+
+
 @pytest.mark.parametrize(("keep", "names"), [(0, ["a.jsonl"]), (2, ["a.jsonl", "a.jsonl.1", "a.jsonl.2"])])
 def test_rotation_without_compression(tmp_path: Path, bundle: Bundle, keep: int, names: list[str]) -> None:
     with LiveJsonLines(options(tmp_path / "a.jsonl", rotate_mib=0.01, keep=keep, compress=False), bundle) as sink:

@@ -181,7 +181,7 @@ def test_bad_images_are_skipped(work: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ([], 2, "Missing option '--source'"),
+        ([], 2, "none is given: --source PATH"),
         (["--source", "in"], 1, "no network of this name comes with jetpose; known: other"),
         (["--bundle", "tiny", "--source", "in"], 1, "tiny: no such folder, and no network of this name"),
         (["--bundle", "tiny.pose", "--source", "in", "--threads", "0"], 2, "--threads"),

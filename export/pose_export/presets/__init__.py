@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from pose_export.toml_files import Tree, parse_toml, read_small
 from pose_runtime.decode import Decoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize
 from pose_runtime.manifest import Channel, Mean, Role, Std, Text
 from pose_runtime.skeletons import Skeleton
+from pose_runtime.toml_files import Tree, parse_toml, read_small
 
 MAX_BYTES = 1 << 20
 
@@ -103,7 +103,7 @@ def read_tree(name: str) -> Tree:
         data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
     else:
         data = _read_own(Path(name))
-    return parse_toml(data, f"preset {name}")
+    return parse_toml(data, f"preset {name}", error=ExportError)
 
 
 def _read_own(path: Path) -> bytes:
@@ -115,7 +115,7 @@ def _read_own(path: Path) -> bytes:
         close = difflib.get_close_matches(str(path), preset_names(), 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ExportError(f"preset {path}: no such file; {hint}shipped: {', '.join(preset_names())}")
-    return read_small(path, "preset", MAX_BYTES)
+    return read_small(path, "preset", MAX_BYTES, error=ExportError)
 
 
 def parse_tree(tree: Tree, where: str) -> Preset:

@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 
 from pose_export.synthetic.scene import Direction
 from pose_export.synthetic.split import Split
-from pose_export.toml_files import parse_toml, read_small
 from pose_runtime.errors import ExportError
 from pose_runtime.sources.images import in_folder
+from pose_runtime.toml_files import parse_toml, read_small
 
 DATA_VERSION = 2
 """Grows when the same stage gives other pictures, so that renderings of different kinds never mix."""
@@ -64,8 +64,10 @@ def read_stage(name: str) -> Stage:
     if name in stage_names():
         data = resources.files("pose_export.synthetic").joinpath("stages").joinpath(f"{name}.toml").read_bytes()
     else:
-        data = read_small(Path(name), "stage", MAX_BYTES, hint=f"; shipped are {', '.join(stage_names())}")
-    tree = parse_toml(data, f"stage {name}")
+        data = read_small(
+            Path(name), "stage", MAX_BYTES, hint=f"; shipped are {', '.join(stage_names())}", error=ExportError
+        )
+    tree = parse_toml(data, f"stage {name}", error=ExportError)
     try:
         return msgspec.convert(tree, Stage)
     except msgspec.ValidationError as error:

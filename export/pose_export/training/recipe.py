@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from pose_export.toml_files import Tree, parse_toml, read_small
 from pose_export.training.ema import Average
 from pose_export.training.optimiser import Optimiser
 from pose_export.training.schedule import Schedule
 from pose_runtime.errors import ExportError
+from pose_runtime.toml_files import Tree, explained, parse_toml, read_small
 
 MAX_BYTES = 1 << 20
 Side = Annotated[int, Meta(ge=16, le=4096)]
@@ -90,12 +90,14 @@ def shipped_tree(model: str) -> Tree:
     if model not in recipe_names():
         return {"model": model}
     name = f"recipes/{model}.toml"
-    return parse_toml(resources.files(__name__.rpartition(".")[0]).joinpath(name).read_bytes(), f"recipe {model}")
+    return parse_toml(
+        resources.files(__name__.rpartition(".")[0]).joinpath(name).read_bytes(), f"recipe {model}", error=ExportError
+    )
 
 
 def read_tree(path: Path) -> Tree:
     """The plain tree of the user's own recipe; ExportError where it cannot be read or is no TOML."""
-    return parse_toml(read_small(path, "recipe", MAX_BYTES), f"recipe {path}")
+    return parse_toml(read_small(path, "recipe", MAX_BYTES, error=ExportError), f"recipe {path}", error=ExportError)
 
 
 def put(tree: Tree, values: Mapping[str, Any]) -> None:
@@ -118,15 +120,6 @@ def parse(tree: Tree, where: str) -> Recipe:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise ExportError(f"{where}: {explained(error)}") from error
-
-
-def explained(error: msgspec.ValidationError, table: str = "") -> str:
-    """`batch: Expected ...`: the key, below `table`, and what is wrong with it."""
-    what, _, place = str(error).rpartition(" - at ")
-    key = ".".join(filter(None, (table, place.strip("`").removeprefix("$").lstrip("."))))
-    if not what:
-        return f"{table}: {error}" if table else str(error)
-    return f"{key}: {what}"
 
 
 def differences(before: Tree, now: Tree) -> list[str]:

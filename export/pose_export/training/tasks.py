@@ -17,19 +17,19 @@ from pose_export.checkpoints import load_fitting
 from pose_export.networks import Entry
 from pose_export.presets import Preset, parse_tree
 from pose_export.presets import read_tree as read_preset
-from pose_export.toml_files import Tree, read_small
 from pose_export.training.augment import Augmentation, Augmenter
 from pose_export.training.crop import CropAugmentation, CropAugmenter
 from pose_export.training.loader import Loader, normalise
 from pose_export.training.methods import AnyMethod
 from pose_export.training.parallel import ALONE, Group
-from pose_export.training.recipe import Recipe, explained
+from pose_export.training.recipe import Recipe
 from pose_export.training.source import OnBad, open_data, open_mix
 from pose_export.training.trainer import Batch, Task
 from pose_export.training.validate import Validator
 from pose_runtime.decode import PafDecoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Crop
+from pose_runtime.toml_files import Tree, explained, read_small
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -140,7 +140,7 @@ def _roundings(entry: Entry, recipe: Recipe, network: nn.Module, tell: Tell) -> 
     from pose_export.training.qat import quantise  # only here are onnx and onnxruntime needed, which load slowly
 
     path = Path(recipe.qat)
-    plan = decode_plan(read_small(path, "INT8 plan", MAX_BYTES), str(path))
+    plan = decode_plan(read_small(path, "INT8 plan", MAX_BYTES, error=ExportError), str(path))
     tell(f"{path}: {len(plan.int8)} layers with INT8 weights")
     return quantise(network, plan, str(path), outputs=entry.outputs, step=entry.step)
 

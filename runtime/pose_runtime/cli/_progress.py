@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from rich.markup import escape
+
+from pose_runtime.live.status import Status, line
 from pose_runtime.runner import Summary
 
 _EVERY_S = 1.0
@@ -45,6 +48,52 @@ class StatusLines:
             mean = f"{new.fps:.1f} frames/s, {new.people / new.frames:.1f} people per frame"
             print(f"{_count(so_far.frames, 'frame')}, {mean}, {_stages(new)}", file=sys.stderr)
             self._last = replace(so_far)
+
+
+class LiveLines:
+    """What a live run says of itself, a line a second; on a terminal whose results go elsewhere, always the same line.
+
+    Args:
+        show: prints a line.
+
+    Attributes:
+        last: newest status.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self.last: Status | None = None
+
+    def __call__(self, status: Status) -> None:
+        """To be called every second."""
+        if self.last is None:
+            print(f"{status.network}, graph {status.graph} ({status.precision}) on {status.device}", file=sys.stderr)
+        else:
+            self._show(line(status))
+        self.last = status
+
+
+@contextmanager
+def live_lines(*, has_sinks: bool) -> Iterator[LiveLines]:
+    """For people who watch."""
+    if not has_sinks:
+        yield LiveLines(lambda text: print(text, file=sys.stderr))
+    elif not sys.stderr.isatty():
+        yield LiveLines(lambda _: None)
+    else:
+        from rich.console import Console
+
+        with Console(stderr=True).status("") as shown:
+            yield LiveLines(lambda text: shown.update(escape(text)))
+
+
+def live_summary(status: Status | None) -> str:
+    """What a live run did."""
+    if status is None:
+        return "nothing to do"
+    dropped = sum(source.dropped for source in status.sources)
+    left_out = f", {_count(dropped, 'older frame')} left out for newer ones" if dropped else ""
+    return f"{_count(status.frames, 'frame')} in {status.uptime_s:.0f} s{left_out}"
 
 
 def lines(summary: Summary) -> Iterator[str]:

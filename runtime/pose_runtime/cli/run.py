@@ -1,28 +1,30 @@
-"""pose-run: people in images and videos."""
+"""pose-run: people in images, videos, cameras and streams."""
 
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.cli import _run_options as options
 from pose_runtime.cli._common import CacheOption, Version, new_app, print_error, run_app
-from pose_runtime.cli._progress import StatusLines, bar, lines
+from pose_runtime.cli._progress import StatusLines, bar, lines, live_lines, live_summary
+from pose_runtime.config import RunConfig, as_toml, load_config
 from pose_runtime.engines import cuda_ordinal
-from pose_runtime.errors import SinkError
+from pose_runtime.errors import ConfigError, SinkError
+from pose_runtime.live.follow import Follower
 from pose_runtime.manifest import GraphRole
-from pose_runtime.networks import DEFAULT
 from pose_runtime.pipeline import open_pipeline
 from pose_runtime.runner import run as run_pipeline
 from pose_runtime.sinks import Sink
-from pose_runtime.sinks.jsonl import JsonLines
+from pose_runtime.sinks.jsonl import STANDARD_OUTPUT, JsonLines
 from pose_runtime.sinks.save import open_save, refuse_source_file
 from pose_runtime.sinks.sheet import ContactSheet
 from pose_runtime.sinks.window import Window
@@ -31,82 +33,93 @@ from pose_runtime.sources import Source, open_source
 app = new_app()
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the user wants to have of the results."""
-
-    json: str | None
-    save: Path | None
-    sheet: Path | None
-    show: bool
-
-    @property
-    def nothing(self) -> bool:
-        """Not even a window."""
-        return not self.show and self.json is None and not self.files()
-
-    def files(self) -> dict[str, Path]:
-        """Option -> what it writes."""
-        json = Path(self.json) if self.json and self.json != "-" else None
-        named = {"--json": json, "--save": self.save, "--sheet": self.sheet}
-        return {option: path for option, path in named.items() if path is not None}
-
-
 @app.command()
 def run(
-    source: Annotated[
-        str,
-        typer.Option(help="Image, video, folder of images, or a quoted pattern such as 'a/*.jpg'.", metavar="PATH"),
-    ],
-    bundle: Annotated[
-        str, typer.Option(help="Folder NAME.pose/, or a network that comes with jetpose.", metavar="BUNDLE")
-    ] = DEFAULT,
-    json: Annotated[
-        str | None, typer.Option(help="Write JSON Lines to this file, - for standard output.", metavar="FILE")
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Save frames with people drawn: an image, a video (.mp4) or a folder.", metavar="PATH"),
-    ] = None,
+    source: options.Sources = None,
+    camera: options.Cameras = None,
+    size: options.Size = None,
+    fps: options.Fps = None,
+    pixel_format: options.PixelFormat = None,
+    list_cameras: options.ListCameras = False,
+    config: options.Config = None,
+    print_config: options.PrintConfig = False,
+    bundle: options.BundleName = None,
+    json: options.Json = None,
+    save: options.Save = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Save one picture with frames from the whole run.", metavar="FILE")
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show them in a window; q or Escape ends.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.", metavar="NAME")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads of the network.  [default: one per core]", metavar="N")
-    ] = None,
-    graph: Annotated[
-        GraphRole | None,
-        typer.Option(help="Graph to run.  [default: cpu_int8 where it is faster, else reference]"),
-    ] = None,
+    show: options.Show = None,
+    serve: options.Serve = None,
+    mqtt: options.Mqtt = None,
+    track: options.Track = None,
+    smooth: options.Smooth = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    graph: options.Graph = None,
     cache: CacheOption = None,
-    min_score: Annotated[float, typer.Option(help="Leave out people with a lower score.", metavar="S")] = 0.0,
+    min_score: options.MinScore = None,
     version: Version = False,  # noqa: ARG001
 ) -> None:
-    """Find the people in images and videos.
+    """Find the people in images, videos, cameras and streams.
 
-    Without --json, --save, --sheet and --show, a window shows them; where there is no display, a line a second says how
-    it goes.
+    Without --json, --save, --sheet, --show, --serve and --mqtt, a window shows them; where there is no display, a line
+    a second says how it goes.
 
-    Existing results are overwritten, files of the source never. Images of a folder or pattern that cannot be read are
-    reported and skipped; the exit status is 1 then.
+    Options go over the file of --config, and that goes over defaults. --track and --smooth follow people in videos and
+    live sources.
+
+    Existing results are overwritten, files of the source never; JSON Lines of live sources are continued. Images of a
+    folder or pattern that cannot be read are reported and skipped; the exit status is 1 then. Cameras and streams run
+    until Ctrl-C, and are opened again for ever when they are lost.
     """
-    if math.isnan(min_score):  # nobody's score would be below it
+    if list_cameras:
+        from pose_runtime.cli._cameras import print_cameras
+
+        print_cameras()
+        return
+    if min_score is not None and math.isnan(min_score):  # nobody's score would be below it
         raise typer.BadParameter("got nan, wanted a number", param_hint="--min-score")
-    cuda_ordinal(device)
-    loaded = load_bundle(bundle)
-    wanted = _Wanted(json, save, sheet, show)
+    over = options.tree(
+        source=source, camera=camera, size=size, fps=fps, pixel_format=pixel_format, bundle=bundle, json=json,
+        save=save, show=show, serve=serve, mqtt=mqtt, track=track, smooth=smooth, device=device, threads=threads,
+        graph=graph, cache=cache, min_score=min_score,
+    )  # fmt: skip
+    settings = load_config(config, over)
+    cuda_ordinal(settings.device)
+    if print_config:
+        print(as_toml(settings), end="")
+        return
+    if not settings.source:
+        raise typer.BadParameter("none is given: --source PATH, --camera N, or --config FILE", param_hint="--source")
+    if not settings.is_live:
+        _run_files(settings, sheet)
+    elif sheet is not None:
+        raise typer.BadParameter("is for a single file, folder or pattern", param_hint="--sheet")
+    else:
+        _run_live(settings, config.stem if config else "pose-run")
+
+
+# ---- one file, folder or pattern -----------------------------------------------------------------------------------
+
+
+def _run_files(settings: RunConfig, sheet: Path | None) -> None:
+    loaded = load_bundle(settings.bundle)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source, on_bad=print_error))
-        _check_files(wanted, opened)
-        pipeline = stack.enter_context(open_pipeline(loaded, device, threads=threads, graph=graph, cache=cache))
+        opened = stack.enter_context(open_source(settings.source[0].address, on_bad=print_error))
+        if (settings.track or settings.smooth) and not opened.is_video:
+            raise ConfigError(f"{settings.source[0].address}: people are followed in videos and live sources only")
+        _check_files(settings, sheet, opened)
+        pipeline = stack.enter_context(
+            open_pipeline(loaded, settings.device, threads=settings.threads, graph=settings.graph, cache=settings.cache)
+        )
         if len(loaded.manifest.graphs) > 1:
             print(f"graph {pipeline.choice}", file=sys.stderr)
         role = pipeline.choice.role if pipeline.choice else None
-        sinks = [stack.enter_context(sink) for sink in _sinks(wanted, loaded, role, opened)]
+        sinks = [stack.enter_context(sink) for sink in _sinks(settings, sheet, loaded, role, opened)]
         on_frame = stack.enter_context(bar(opened.count)) if sinks else StatusLines()
-        summary = run_pipeline(pipeline, opened, sinks, min_score=min_score, on_frame=on_frame)
+        follow = Follower(settings.track, settings.smooth)
+        summary = run_pipeline(pipeline, opened, sinks, min_score=settings.min_score, follow=follow, on_frame=on_frame)
     print("\n".join(lines(summary)), file=sys.stderr)
     if not sinks:
         print("nothing was kept: add --json FILE, --save PATH, --sheet FILE or --show", file=sys.stderr)
@@ -114,10 +127,20 @@ def run(
         raise typer.Exit(1)
 
 
-def _check_files(wanted: _Wanted, source: Source) -> None:
+def _files(settings: RunConfig, sheet: Path | None) -> Iterator[tuple[str, Path]]:
+    """Option and path of every file that is written."""
+    if settings.json is not None and settings.json.file != STANDARD_OUTPUT:
+        yield "--json", Path(settings.json.file)
+    if settings.save is not None:
+        yield "--save", Path(settings.save.file)
+    if sheet is not None:
+        yield "--sheet", sheet
+
+
+def _check_files(settings: RunConfig, sheet: Path | None, source: Source) -> None:
     """No two results into one file, and none over a file of the source."""
     taken: dict[Path, str] = {}
-    for option, path in wanted.files().items():
+    for option, path in _files(settings, sheet):
         other = taken.setdefault(path.absolute(), option)
         if other != option:
             raise SinkError(f"{path}: is named for both {other} and {option}")
@@ -125,18 +148,22 @@ def _check_files(wanted: _Wanted, source: Source) -> None:
             refuse_source_file(path, source)
 
 
-def _sinks(wanted: _Wanted, bundle: Bundle, graph: GraphRole | None, source: Source) -> Iterator[Sink]:
+def _sinks(
+    settings: RunConfig, sheet: Path | None, bundle: Bundle, graph: GraphRole | None, source: Source
+) -> Iterator[Sink]:
     """The sinks asked for, one by one, so that each is closed if the next cannot be opened."""
-    if wanted.show:
+    asked = settings.json or settings.save or sheet
+    if settings.show:
         yield Window(hold=not source.is_video)
-    elif wanted.nothing and (window := _window_if_any(source)):
+    elif not asked and (window := _window_if_any(source)):
         yield window
-    if wanted.save is not None:
-        yield open_save(wanted.save, source)
-    if wanted.sheet is not None:
-        yield ContactSheet(wanted.sheet)
-    if wanted.json is not None:
-        yield JsonLines(None if wanted.json == "-" else Path(wanted.json), bundle, graph)
+    if settings.save is not None:
+        yield open_save(Path(settings.save.file), source)
+    if sheet is not None:
+        yield ContactSheet(sheet)
+    if settings.json is not None:
+        file = settings.json.file
+        yield JsonLines(None if file == STANDARD_OUTPUT else Path(file), bundle, graph)
 
 
 def _window_if_any(source: Source) -> Window | None:
@@ -145,6 +172,21 @@ def _window_if_any(source: Source) -> Window | None:
         return Window(hold=not source.is_video)
     except SinkError:
         return None
+
+
+# ---- everything else -----------------------------------------------------------------------------------------------
+
+
+def _run_live(settings: RunConfig, service: str) -> None:
+    from pose_runtime.live.serve import serve
+    from pose_runtime.service.journal import setup_logging
+
+    setup_logging()
+    with live_lines(has_sinks=settings.has_sinks) as on_status:
+        end = serve(settings, service, on_start=on_status, on_status=on_status)
+    print(live_summary(on_status.last), file=sys.stderr)
+    if end == signal.SIGINT:
+        raise typer.Exit(128 + end)
 
 
 def main() -> None:

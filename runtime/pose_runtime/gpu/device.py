@@ -36,6 +36,7 @@ class Device:
         ordinal: CUDA's number of it.
 
     Attributes:
+        ordinal: as given.
         facts: what it is.
         shares_managed: the CPU may touch managed memory while kernels run.
 
@@ -45,7 +46,7 @@ class Device:
 
     def __init__(self, ordinal: int = 0) -> None:
         self.facts: Gpu = find_gpu(ordinal)
-        self._ordinal = ordinal
+        self.ordinal = ordinal
         self._cuda = _load_pycuda()
         with self._explained("cuInit", "check the driver with nvidia-smi, on a Jetson that JetPack is complete"):
             self._cuda.init()
@@ -66,7 +67,7 @@ class Device:
     def current(self) -> Iterator[None]:
         """The device's context is this thread's current one; may be nested."""
         if self._context is None:
-            raise EngineError(f"device cuda:{self._ordinal}: it is closed; open a new one")
+            raise EngineError(f"device cuda:{self.ordinal}: it is closed; open a new one")
         with self._explained("making the context current", "start the program again"):
             self._context.push()
         try:

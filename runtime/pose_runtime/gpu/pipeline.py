@@ -147,6 +147,8 @@ class GpuPipeline(BasePipeline):
         EngineError: there is not enough memory.
     """
 
+    depth = _SLOTS
+
     def __init__(
         self,
         manifest: Manifest,
@@ -160,6 +162,7 @@ class GpuPipeline(BasePipeline):
         rows = manifest.input.batch or min(engine.max_batch, MAX_BATCH)
         super().__init__(manifest, choice, rows)
         self.engine, self.device = engine, device
+        self.device_name = f"cuda:{device.ordinal}"
         self.path = FramePath()
         self.upload_s = 0.0
         self._tells_time = True
@@ -208,6 +211,14 @@ class GpuPipeline(BasePipeline):
             raise call.error
         poses = [self._poses(found) for found in call.found]
         return poses[0] if call.is_single else poses
+
+    def submit_all(self, frames: Sequence[Image]) -> None:
+        """Begin a call on several frames; see `submit`."""
+        self.submit(list(frames))
+
+    def result_all(self) -> list[Poses]:
+        """The poses of the oldest call under way; see `result`."""
+        return cast(list[Poses], self.result())
 
     def close(self) -> None:
         """Wait for what is under way, then free the engine and the device; a second time does nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -20,17 +21,18 @@ class Mailbox(Generic[_T]):
     Args:
         capacity: values held at most.
         drops: a full box loses its oldest value to a new one; else `put` waits until there is room.
+        changed: shared by boxes that one thread reads together (see `take_each`).
 
     Attributes:
         dropped: how many values were lost unread.
     """
 
-    def __init__(self, capacity: int = 1, *, drops: bool = True) -> None:
+    def __init__(self, capacity: int = 1, *, drops: bool = True, changed: threading.Condition | None = None) -> None:
         self.dropped = 0
         self._capacity = capacity
         self._drops = drops
         self._values: deque[_T] = deque()
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._closed = False
 
     def put(self, value: _T) -> None:
@@ -52,18 +54,8 @@ class Mailbox(Generic[_T]):
         Raises:
             Closed: the box is closed and empty: what was put before is still given.
         """
-        end_s = None if timeout_s is None else monotonic() + timeout_s
-        with self._changed:
-            while not self._values:
-                if self._closed:
-                    raise Closed
-                left_s = None if end_s is None else end_s - monotonic()
-                if left_s is not None and left_s <= 0:
-                    return None
-                self._changed.wait(left_s)
-            value = self._values.popleft()
-            self._changed.notify_all()
-            return value
+        taken = take_each([self], 1, timeout_s)
+        return taken[0][1] if taken else None
 
     def close(self) -> None:
         """No more values; whoever waits goes on. A second time does nothing."""
@@ -73,3 +65,44 @@ class Mailbox(Generic[_T]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def is_over(self) -> bool:
+        """Closed and empty."""
+        return self._closed and not self._values
+
+    def _pop(self) -> _T:
+        value = self._values.popleft()
+        self._changed.notify_all()  # whoever waits for room
+        return value
+
+
+def take_each(
+    boxes: Sequence[Mailbox[_T]], most: int, timeout_s: float | None = None, first: int = 0
+) -> list[tuple[int, _T]]:
+    """One value each of several boxes that share `changed`.
+
+    Args:
+        boxes: to take from.
+        most: values to take.
+        timeout_s: how long to wait until one box has something; None for as long as it takes.
+        first: number of the box that is asked first; who counts on gives every box its turn.
+
+    Returns:
+        Number of the box and its oldest value; empty if there was nothing within the time.
+
+    Raises:
+        Closed: all boxes are closed and empty.
+    """
+    changed = boxes[0]._changed
+    end_s = None if timeout_s is None else monotonic() + timeout_s
+    order = [(first + i) % len(boxes) for i in range(len(boxes))]
+    with changed:
+        while not (ready := [i for i in order if len(boxes[i])][:most]):
+            if all(box.is_over for box in boxes):
+                raise Closed
+            left_s = None if end_s is None else end_s - monotonic()
+            if left_s is not None and left_s <= 0:
+                return []
+            changed.wait(left_s)
+        return [(i, boxes[i]._pop()) for i in ready]

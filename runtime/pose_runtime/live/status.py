@@ -106,3 +106,17 @@ class Status(Struct, frozen=True, kw_only=True):
     temperature_c: float | None
     sources: tuple[SourceStatus, ...]
     sinks: tuple[SinkStatus, ...]
+
+
+def line(status: Status) -> str:
+    """A run on one line."""
+    parts = [f"{status.fps:.1f} frames/s", f"{status.people} people"]
+    if status.latency_ms:
+        parts.append(f"latency {status.latency_ms.p50:.0f} ms")
+    if status.age_ms:
+        parts.append(f"age {status.age_ms.p50:.0f} ms")
+    for source in status.sources:
+        state = f"{source.fps:.1f} in/s" if source.state == "live" else source.state
+        parts.append(f"{source.name} {state}" + (f", {source.dropped} dropped" if source.dropped else ""))
+    parts += [f"{sink.name} {sink.state}" for sink in status.sinks if sink.state == "lost"]
+    return "; ".join(parts)
