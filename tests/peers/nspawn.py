@@ -22,11 +22,15 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 COMMANDS = {"pose-run": "pose_runtime.cli.run", "pose-build": "pose_runtime.cli.build"}
 
 _PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "libgl1", "libglib2.0-0")
+# Of a Python that may lie anywhere here, with a libpython or without.
 _LAUNCHER = """\
-#!/opt/jetpose/python/bin/python{version} -sE
+#!/bin/sh
+LD_LIBRARY_PATH=/opt/jetpose/python/lib exec /opt/jetpose/python/bin/python{version} -sE /opt/jetpose/main/{command} "$@"
+"""
+_MAIN = """\
 import sys
-sys.path[:0] = ["/opt/jetpose/tricks", "/opt/jetpose/source", "/opt/jetpose/packages"]
-import trick
+sys.path[:0] = ["/opt/jetpose/source", "/opt/jetpose/packages"]
+{trick}
 from {module} import main
 main()
 """
@@ -86,12 +90,12 @@ def stage_jetpose(root: Path, trick: str = "") -> list[str]:
         native = importlib.util.find_spec(f"pose_runtime.{module}")
         if native is not None and native.origin is not None:
             shutil.copy2(native.origin, there / "source/pose_runtime")
-    (there / "tricks").mkdir()
-    (there / "tricks/trick.py").write_text(trick)
-    (there / "bin").mkdir()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for folder in ("bin", "main"):
+        (there / folder).mkdir()
     for command, module in COMMANDS.items():
-        (there / "bin" / command).write_text(_LAUNCHER.format(version=version, module=module))
+        (there / "main" / command).write_text(_MAIN.format(module=module, trick=trick))
+        (there / "bin" / command).write_text(_LAUNCHER.format(version=version, command=command))
         (there / "bin" / command).chmod(0o755)
     shown = {"python": sys.base_prefix, "packages": sysconfig.get_path("purelib")}
     for name in shown:

@@ -143,3 +143,35 @@ def test_a_bundled_network(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(load_bundle(network).manifest.check.frames) + 1
     assert "tensorrt on tensorrt: passed" in lines[-1]
+
+
+def test_settings_name_what_is_built(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, settings = bundle_of(tmp_path), tmp_path / "camera.toml"
+    settings.write_text(f'bundle = "{bundle.path}"\ndevice = "cuda:0"\ncache = "{tmp_path / "cache"}"\n')
+    assert run(monkeypatch, "--config", settings) == 0
+    assert f"MiB, {tmp_path / 'cache'}" in capsys.readouterr().out
+    assert board.stats["builds"] == 1
+    assert run(monkeypatch, "--config", settings, bundle.path) == 2
+    assert run(monkeypatch) == 2
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_settings_without_a_gpu_prove_the_processor(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pose_runtime.gpu import driver
+
+    monkeypatch.setattr(driver, "LIBRARY", str(tmp_path / "none.so"))
+    settings = tmp_path / "camera.toml"
+    settings.write_text(f'bundle = "{bundle_of(tmp_path).path}"\ndevice = "{device}"\n')
+    assert run(monkeypatch, "--config", settings) == 0
+    assert "reference on onnxruntime: passed" in capsys.readouterr().out
+    settings.write_text(settings.read_text() + 'graph = "cpu_int8"\n')
+    assert run(monkeypatch, "--config", settings) == 1
+    assert "no graph cpu_int8 that this processor runs" in capsys.readouterr().err
+    bad = bundle_of(tmp_path / "bad", tiny.frame((90, 80), (20, 20), (40, 70)))
+    settings.write_text(f'bundle = "{bad.path}"\ndevice = "{device}"\n')
+    assert run(monkeypatch, "--config", settings) == 1
+    assert "FAILED" in capsys.readouterr().out

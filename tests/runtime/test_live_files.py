@@ -25,6 +25,7 @@ from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SinkError
 from pose_runtime.live.backoff import Backoff
 from pose_runtime.live.outlet import Outlet
+from pose_runtime.sinks import line_file
 from pose_runtime.sinks.jsonl import JsonLines, JsonOptions, LiveJsonLines, open_live_json
 from pose_runtime.sinks.live_video import LiveVideo, Timeline, VideoOptions
 from pose_runtime.sources import open_source
@@ -124,6 +125,18 @@ def test_rotation(tmp_path: Path, bundle: Bundle) -> None:
     assert len(frames) > 3 * 90
 
 
+def test_a_device_does_not_rotate(tmp_path: Path, bundle: Bundle) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with LiveJsonLines(options(pipe, rotate_mib=0.01, keep=2), bundle) as sink:
+        for i in range(300):
+            sink.write(live_item(i), ONE)
+            assert os.read(reader, 1 << 16).endswith(b"\n")
+    os.close(reader)
+    assert names_in(tmp_path) == ["pipe"]
+
+
 @pytest.mark.parametrize(("keep", "names"), [(0, ["a.jsonl"]), (2, ["a.jsonl", "a.jsonl.1", "a.jsonl.2"])])
 def test_rotation_without_compression(tmp_path: Path, bundle: Bundle, keep: int, names: list[str]) -> None:
     with LiveJsonLines(options(tmp_path / "a.jsonl", rotate_mib=0.01, keep=keep, compress=False), bundle) as sink:
@@ -152,6 +165,7 @@ def test_a_killed_process_leaves_whole_lines(tmp_path: Path, bundle: Bundle) -> 
     code = f"""
 from live_items import ONE, live_item
 from pose_runtime.bundle import load_bundle
+from pose_runtime.sinks import line_file
 from pose_runtime.sinks.jsonl import JsonOptions, LiveJsonLines
 sink = LiveJsonLines(JsonOptions(file={str(path)!r}, rotate_mib=0.05), load_bundle({str(bundle.path)!r}))
 for i in range(10**9):
@@ -210,14 +224,13 @@ def test_lines_on_a_faulty_disk(disk: Disk, bundle: Bundle, fault: str) -> None:
 
 
 def test_rotation_on_a_full_disk(disk: Disk, bundle: Bundle) -> None:
-    """Where there is no room to compress, the file stays as it is; where there is none at all, the sink is lost."""
+    """No result is lost but those that came while there was no room."""
     path = disk.folder / "a.jsonl"
-    sink_options = options(path, rotate_mib=0.05, keep=9)
+    sink_options = options(path, rotate_mib=0.05, keep=9, compress=False)
     with Outlet("json", lambda: LiveJsonLines(sink_options, bundle), live=True, backoff=quick()) as outlet:
         disk.fill()
         os.truncate(disk.folder / "ballast", 150 << 10)
         after = put_until(outlet, "lost", 0)
-        frames_of(path)
         disk.free()
         after = put_until(outlet, "working", after)
     files = [name for name in names_in(disk.folder) if name != "a.jsonl"]
@@ -225,6 +238,17 @@ def test_rotation_on_a_full_disk(disk: Disk, bundle: Bundle) -> None:
     frames = sorted(frame for name in names_in(disk.folder) for frame in frames_of(disk.folder / name))
     assert len(frames) == len(set(frames)) == outlet.status().written
     assert frames[-1] == after - 1
+
+
+def test_compression_on_a_full_disk(disk: Disk) -> None:
+    """The file stays as it is, and no part of the other."""
+    (disk.folder / "a.jsonl.1").write_bytes(os.urandom(50_000))
+    disk.fill()
+    line_file._compress(disk.folder / "a.jsonl.1")
+    assert names_in(disk.folder) == ["a.jsonl.1", "ballast"]
+    disk.free()
+    line_file._compress(disk.folder / "a.jsonl.1")
+    assert names_in(disk.folder) == ["a.jsonl.1.gz"]
 
 
 def test_a_file_limit_in_mid_line(tmp_path: Path, bundle: Bundle) -> None:
@@ -235,6 +259,7 @@ import resource, signal
 from live_items import ONE, live_item
 from pose_runtime.bundle import load_bundle
 from pose_runtime.errors import SinkError
+from pose_runtime.sinks import line_file
 from pose_runtime.sinks.jsonl import JsonOptions, LiveJsonLines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from pose_runtime.bundle import Bundle, load_bundle
-from pose_runtime.check import GraphCheck
+from pose_runtime.check import GraphCheck, check_bundle
 from pose_runtime.cli._build_progress import build_progress
-from pose_runtime.cli._common import BundleArgument, CacheOption, Version, new_app, run_app
+from pose_runtime.cli._common import CacheOption, Version, new_app, run_app
 from pose_runtime.cli.check import print_check
+from pose_runtime.config import load_config
 from pose_runtime.engines import cuda_ordinal
 from pose_runtime.engines.tensorrt import Origin, default_graph
 from pose_runtime.errors import EngineError
-from pose_runtime.gpu.open import open_unproven
+from pose_runtime.gpu.open import missing, open_unproven
 from pose_runtime.manifest import GraphRole
 from pose_runtime.plan_cache import PlanCache
 from pose_runtime.plan_key import BuildOptions
@@ -29,11 +31,19 @@ _SHOWN = 20  # names of layers on a line; --json has all
 
 @app.command()
 def build(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        str | None, typer.Argument(help="Folder NAME.pose/, or a network that comes with jetpose.", metavar="[BUNDLE]")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings of pose-run, which name all that.", metavar="FILE"),
+    ] = None,
     graph: Annotated[
         GraphRole | None, typer.Option(help="Graph to build.  [default: tensorrt if the bundle has it, else reference]")
     ] = None,
-    device: Annotated[str, typer.Option(help="GPU.", metavar="cuda:N")] = "cuda:0",
+    device: Annotated[
+        str | None, typer.Option(help="GPU.  [default: that of --config, else cuda:0]", metavar="cuda:N")
+    ] = None,
     cache: CacheOption = None,
     max_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="Largest batch, where the graph takes any.", metavar="N")
@@ -62,10 +72,22 @@ def build(
 
     Exit 1 if a frame's OKS is below the bundle's bound: the engine is refused then, here and by every other command.
     These options are taken for the graph from now on.
+
+    With --config, where pose-run would run on the processor, nothing is built: the graphs that it may take are proven.
     """
-    ordinal = cuda_ordinal(device)
-    if ordinal is None:
+    if (bundle is None) == (config is None):
+        raise typer.BadParameter("wanted either BUNDLE or --config FILE")
+    if device is not None and cuda_ordinal(device) is None:
         raise typer.BadParameter(f"got {device}, wanted cuda or cuda:N", param_hint="--device")
+    if config is not None:
+        settings = load_config(config, {})
+        bundle, graph, device = settings.bundle, graph or settings.graph, device or settings.device
+        cache = cache or (Path(settings.cache) if settings.cache else None)
+    assert bundle is not None
+    ordinal = _gpu(device or "cuda:0", graph)
+    if ordinal is None:
+        _check(load_bundle(bundle), graph)
+        return
     options = BuildOptions(
         max_batch=max_batch,
         opt_batch=opt_batch,
@@ -97,6 +119,27 @@ def build(
     if not check.passed:
         raise typer.Exit(1)
     origin.cache.choose_options(origin.key)
+
+
+def _gpu(device: str, graph: GraphRole | None) -> int | None:
+    """Number of the GPU that `open_pipeline` would take for this device; None for the processor."""
+    if device != "auto":
+        return cuda_ordinal(device)
+    try:
+        return 0 if graph != "cpu_int8" and missing() is None else None
+    except EngineError:
+        return None
+
+
+def _check(bundle: Bundle, graph: GraphRole | None) -> None:
+    """The bundle's graphs on the processor, or one of them."""
+    checks = [check for check in check_bundle(bundle) if graph in (None, check.role)]
+    for check in checks:
+        print_check(check)
+    if not checks:
+        raise EngineError(f"{bundle.path}: no graph {graph or ''} that this processor runs")
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
 
 
 def _print(origin: Origin, check: GraphCheck) -> None:

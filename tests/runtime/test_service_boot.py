@@ -1,0 +1,169 @@
+"""The units under a real systemd, with the pose-run of this checkout and no camera; see tests/peers/nspawn.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from peers.nspawn import DEPLOY, Machine, copy_root, stage_jetpose, until
+
+pytestmark = pytest.mark.slow
+
+NETWORK = "lightweight-tiny.pose"
+RUN, BUILD = "pose-run@test.service", "pose-build@test.service"
+RESTART_S = 5.0
+WATCHDOG_S = 4.0
+
+# The network never ends while there is a file; all else of the process goes on.
+HANG = """\
+import pathlib, time
+from pose_runtime.engines import Engine
+infer = Engine.infer
+def slow(self, inputs):
+    while pathlib.Path("/run/jetpose-hang").exists():
+        time.sleep(0.01)
+    return infer(self, inputs)
+Engine.infer = slow
+"""
+
+# A camera and a broker that are not there, a page, and a clip that ends.
+SETTINGS = """\
+bundle = "{bundle}"
+stuck_s = 3.0
+[[source]]
+address = "camera:7"
+[[source]]
+address = "/opt/jetpose/people.mp4"
+[mqtt]
+host = "127.0.0.1"
+[serve]
+address = "127.0.0.1:8080"
+"""
+LATER = "/var/lib/jetpose/later.pose"  # a bundle that is not there yet
+DAEMON = "[Service]\nExecStart=python3 -c 'import socket, time; socket.socket(1).bind(\"/tmp/argus_socket\"); time.sleep(1e9)'\nExecStartPre=rm -f /tmp/argus_socket\n"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    root = copy_root(tmp_path_factory.mktemp("systemd"))
+    shown = stage_jetpose(root, HANG)
+    shutil.copy2(DEPLOY.parent / "docs/demo/people.mp4", root / "opt/jetpose")
+    (root / "etc/jetpose/test.toml").write_text(SETTINGS.format(bundle="lightweight-tiny"))
+    (root / "etc/jetpose/later.toml").write_text(SETTINGS.format(bundle=LATER))
+    (root / "etc/systemd/system/nvargus-daemon.service").write_text(DAEMON)
+    shorter = root / "etc/systemd/system/pose-run@test.service.d/shorter.conf"
+    shorter.parent.mkdir(parents=True)
+    shorter.write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}\n")
+    with Machine(root, *shown) as machine:
+        yield machine
+
+
+@pytest.fixture
+def running(machine: Machine) -> Iterator[Machine]:
+    machine.run("systemctl", "reset-failed", check=False)
+    machine.run("systemctl", "start", RUN)
+    yield machine
+    machine.run("systemctl", "stop", RUN)
+
+
+def pid(machine: Machine) -> str:
+    """Of the service; empty while there is none."""
+    return machine.show(RUN, "MainPID").removeprefix("0")
+
+
+def seconds_to_restart(machine: Machine, before: str, within_s: float) -> float:
+    """Until another process runs."""
+    return until(lambda: (now := pid(machine)) and now != before, within_s)
+
+
+def is_ready(machine: Machine) -> bool:
+    return machine.state(RUN) == "active"
+
+
+def test_ready_without_camera_and_broker_which_restart_nothing(running: Machine) -> None:
+    assert is_ready(running)
+    assert "reference on onnxruntime: passed" in running.log(BUILD)
+    until(lambda: "camera7 lost" in running.show(RUN, "StatusText"), 10.0)
+    assert "mqtt 127.0.0.1:1883 lost" in running.show(RUN, "StatusText")
+    before = pid(running)
+    time.sleep(2 * WATCHDOG_S)
+    assert (pid(running), running.show(RUN, "NRestarts")) == (before, "0")
+    records = [json.loads(line) for line in running.log(RUN, "json").splitlines()]
+    lost = next(record for record in records if "camera7: lost" in record["MESSAGE"])
+    assert lost["LOGGER"].startswith("pose_runtime.")
+    assert lost["PRIORITY"] == "4"
+
+
+def test_comes_back_after_sigkill_without_another_build(running: Machine) -> None:
+    before, built = pid(running), running.show(BUILD, "ExecMainStartTimestampMonotonic")
+    running.run("kill", "-KILL", before)
+    assert seconds_to_restart(running, before, RESTART_S + 7.0) < RESTART_S + 2.0
+    until(lambda: is_ready(running), 20.0)
+    assert running.show(BUILD, "ExecMainStartTimestampMonotonic") == built
+
+
+def test_a_network_that_hangs(machine: Machine) -> None:
+    machine.run("touch", "/run/jetpose-hang")
+    machine.run("systemctl", "start", RUN)
+    before = pid(machine)
+    took_s = seconds_to_restart(machine, before, WATCHDOG_S + 7.0)
+    machine.run("rm", "/run/jetpose-hang")
+    assert took_s < WATCHDOG_S + 7.0
+    log = machine.log(RUN)
+    assert "the watchdog is fed no more: " in log
+    assert "Current thread" in log or "Thread 0x" in log  # where each thread was
+    until(lambda: is_ready(machine), 20.0)
+    machine.run("systemctl", "stop", RUN)
+
+
+def test_a_process_that_freezes(running: Machine) -> None:
+    before = pid(running)
+    running.run("kill", "-STOP", before)
+    assert seconds_to_restart(running, before, WATCHDOG_S + 12.0) < WATCHDOG_S + 7.5
+    until(lambda: is_ready(running), 20.0)
+
+
+def test_stops_in_time_by_itself(running: Machine) -> None:
+    start_s = time.monotonic()
+    running.run("systemctl", "stop", RUN)
+    assert time.monotonic() - start_s < 5.0
+    assert running.show(RUN, "Result") == "success"
+    until(lambda: running.state(BUILD) == "inactive", 5.0)  # the next start proves again
+
+
+def test_reload_keeps_the_process(running: Machine) -> None:
+    before = pid(running)
+    running.run("systemctl", "reload", RUN)
+    until(lambda: "serves already" in running.log(RUN), 20.0)
+    assert (pid(running), is_ready(running)) == (before, True)
+
+
+def test_a_bundle_that_comes_later(machine: Machine) -> None:
+    """A build that fails leaves nothing down for ever."""
+    unit = RUN.replace("test", "later")
+    machine.run("systemctl", "start", unit, check=False)
+    assert machine.state(unit) != "active"
+    machine.run("cp", "-r", f"/opt/jetpose/source/pose_runtime/networks/{NETWORK}", LATER)
+    until(lambda: machine.state(unit) == "active", 60.0)
+    machine.run("systemctl", "stop", unit)
+
+
+def test_the_socket_of_csi_cameras(machine: Machine) -> None:
+    """It is seen under PrivateTmp, and still after the daemon made another."""
+    machine.run("systemctl", "start", "nvargus-daemon")
+    until(lambda: machine.run("ls", "/tmp/argus_socket", check=False), 10.0)
+    machine.run("systemctl", "start", RUN)
+
+    def seen() -> bool:
+        inode = ("stat", "--format=%i", "/tmp/argus_socket")
+        there = machine.run("nsenter", f"--target={pid(machine) or 1}", "--mount", *inode, check=False)
+        return is_ready(machine) and pid(machine) != "" and there == machine.run(*inode, check=False)
+
+    assert seen()
+    machine.run("systemctl", "restart", "nvargus-daemon")
+    until(seen, 30.0)
+    machine.run("systemctl", "stop", RUN, "nvargus-daemon")
