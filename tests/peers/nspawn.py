@@ -25,7 +25,8 @@ _PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "libgl1", "libglib2.0
 # Of a Python that may lie anywhere here, with a libpython or without.
 _LAUNCHER = """\
 #!/bin/sh
-LD_LIBRARY_PATH=/opt/jetpose/python/lib exec /opt/jetpose/python/bin/python{version} -sE /opt/jetpose/main/{command} "$@"
+home=/opt/jetpose
+LD_LIBRARY_PATH=$home/python/lib exec $home/python/bin/python{version} -s $home/main/{command} "$@"
 """
 _MAIN = """\
 import sys

@@ -24,7 +24,7 @@ import pathlib, time
 from pose_runtime.engines import Engine
 infer = Engine.infer
 def slow(self, inputs):
-    while pathlib.Path("/run/jetpose-hang").exists():
+    while pathlib.Path("/run/jetpose-hang").exists() and pathlib.Path(sys.argv[0]).name == "pose-run":
         time.sleep(0.01)
     return infer(self, inputs)
 Engine.infer = slow
@@ -44,7 +44,11 @@ host = "127.0.0.1"
 address = "127.0.0.1:8080"
 """
 LATER = "/var/lib/jetpose/later.pose"  # a bundle that is not there yet
-DAEMON = "[Service]\nExecStart=python3 -c 'import socket, time; socket.socket(1).bind(\"/tmp/argus_socket\"); time.sleep(1e9)'\nExecStartPre=rm -f /tmp/argus_socket\n"
+DAEMON = """\
+[Service]
+ExecStartPre=rm -f /tmp/argus_socket
+ExecStart=python3 -c 'import socket, time; socket.socket(1).bind("/tmp/argus_socket"); time.sleep(1e9)'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,29 +104,29 @@ def test_ready_without_camera_and_broker_which_restart_nothing(running: Machine)
 
 def test_comes_back_after_sigkill_without_another_build(running: Machine) -> None:
     before, built = pid(running), running.show(BUILD, "ExecMainStartTimestampMonotonic")
-    running.run("kill", "-KILL", before)
+    running.run("systemctl", "kill", "--signal=KILL", RUN)
     assert seconds_to_restart(running, before, RESTART_S + 7.0) < RESTART_S + 2.0
     until(lambda: is_ready(running), 20.0)
     assert running.show(BUILD, "ExecMainStartTimestampMonotonic") == built
 
 
-def test_a_network_that_hangs(machine: Machine) -> None:
-    machine.run("touch", "/run/jetpose-hang")
-    machine.run("systemctl", "start", RUN)
-    before = pid(machine)
-    took_s = seconds_to_restart(machine, before, WATCHDOG_S + 7.0)
-    machine.run("rm", "/run/jetpose-hang")
+def test_a_network_that_hangs(running: Machine) -> None:
+    before = pid(running)
+    running.run("touch", "/run/jetpose-hang")  # while the clip plays
+    try:
+        took_s = seconds_to_restart(running, before, WATCHDOG_S + 12.0)
+    finally:
+        running.run("rm", "/run/jetpose-hang")
     assert took_s < WATCHDOG_S + 7.0
-    log = machine.log(RUN)
+    log = running.log(RUN)
     assert "the watchdog is fed no more: " in log
-    assert "Current thread" in log or "Thread 0x" in log  # where each thread was
-    until(lambda: is_ready(machine), 20.0)
-    machine.run("systemctl", "stop", RUN)
+    assert "Thread 0x" in log  # where each was
+    until(lambda: is_ready(running), 20.0)
 
 
 def test_a_process_that_freezes(running: Machine) -> None:
     before = pid(running)
-    running.run("kill", "-STOP", before)
+    running.run("systemctl", "kill", "--signal=STOP", RUN)
     assert seconds_to_restart(running, before, WATCHDOG_S + 12.0) < WATCHDOG_S + 7.5
     until(lambda: is_ready(running), 20.0)
 
