@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pose_export.synthetic.labels import Figure
-from pose_export.synthetic.motion import Pose, sample_clip
+from pose_export.synthetic.motion import Motion, Pose, sample_clip
 from pose_export.synthetic.rig import bone_transforms
 from pose_export.synthetic.scene import figure, placed, turn
 from pose_export.synthetic.simple_body import simple_character
@@ -56,21 +56,29 @@ class Crowd:
         people: how many.
         seconds: for how long.
         size_wh: of the picture.
+        depths: metres from the camera at which people are, least and most.
     """
 
-    def __init__(self, seed: int, people: int, seconds: float, size_wh: tuple[int, int] = (1280, 720)) -> None:
+    def __init__(
+        self,
+        seed: int,
+        people: int,
+        seconds: float,
+        size_wh: tuple[int, int] = (1280, 720),
+        depths: tuple[float, float] = (3, 9),
+    ) -> None:
         rng = np.random.default_rng([7, seed])
         self.count = round(seconds * FPS)
         self.view = View(size_wh, 0.8 * size_wh[0], -0.1, 1.7)
         motion = simple_motion()
-        self.walkers = [self._walker(rng, motion, walks=i % 4 != 3) for i in range(people)]
+        self.walkers = [self._walker(rng, motion, depths, walks=i % 4 != 3) for i in range(people)]
 
-    def _walker(self, rng, motion, walks: bool) -> Walker:
+    def _walker(self, rng: np.random.Generator, motion: Motion, depths: tuple[float, float], walks: bool) -> Walker:
         while True:
             poses = sample_clip(motion, rng, self.count, FPS)
             if (poses[0].family == "walk") == walks:
                 break
-        places, yaws = _way(rng, self.count, walks)
+        places, yaws = _way(rng, self.count, depths, walks)
         return Walker(simple_character(rng), places, yaws, poses)
 
     def figures(self, frame: int) -> list[Figure]:
@@ -82,13 +90,15 @@ class Crowd:
             yield truth(self.view, self.figures(frame))
 
 
-def _way(rng: np.random.Generator, count: int, walks: bool) -> tuple[np.ndarray, np.ndarray]:
+def _way(
+    rng: np.random.Generator, count: int, depths: tuple[float, float], walks: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Places (count, 2) and yaws (count,) of somebody who goes to one place after another, with rests."""
-    spot = np.array(_somewhere(rng))
+    spot = np.array(_somewhere(rng, depths))
     places, yaws = np.repeat(spot[None], count, axis=0), np.full(count, rng.uniform(-np.pi, np.pi))
     frame = 0
     while walks and frame < count:
-        goal, speed = np.array(_somewhere(rng)), rng.uniform(0.6, 1.8)
+        goal, speed = np.array(_somewhere(rng, depths)), rng.uniform(0.6, 1.8)
         way = goal - spot
         steps = int(np.linalg.norm(way) / speed * FPS) + 1
         for i in range(min(steps, count - frame)):
@@ -100,9 +110,9 @@ def _way(rng: np.random.Generator, count: int, walks: bool) -> tuple[np.ndarray,
     return places, yaws
 
 
-def _somewhere(rng: np.random.Generator) -> tuple[float, float]:
+def _somewhere(rng: np.random.Generator, depths: tuple[float, float]) -> tuple[float, float]:
     """x, z, metres: mostly in the picture, sometimes beside it."""
-    depth = float(rng.uniform(3, 9))
+    depth = float(rng.uniform(*depths))
     return float(rng.uniform(-0.75, 0.75)) * depth, -depth
 
 

@@ -30,10 +30,10 @@ class Seen:
 def detect(truths: Iterable[Truth], seed: int, *, every: int = 1, drops: float = 0.05) -> list[Seen]:
     """Frames as a detector gives them that is worse than ours: everything is by chance.
 
-    Keypoints err by 0.7 of COCO's annotators' spread where they are clear, more the weaker their score, and now and then
-    by a limb's length; hidden ones are found one time in three. Of everybody a tenth is missed, and more of those of
-    whom little is seen; once in a second the wrong half of two people who overlap is not found. People that are none
-    come at a rate of one in ten frames and stay for some. The order changes from frame to frame; frames are dropped.
+    Keypoints err by 0.7 of COCO's annotators' spread where they are clear, more the weaker their score, and one in
+    fifty by a limb's length; hidden ones are found one time in three. One person in twelve is missed, and more than
+    half of those of whom little is seen. People that are none come in every tenth frame and stay for some. The order
+    changes from frame to frame; frames are dropped.
 
     Args:
         truths: of a crowd, at `FPS`.
@@ -143,7 +143,9 @@ def judge(frames: list[Seen], follow: Follow) -> Verdict:
     hota = HOTA(quiet).eval_sequence(data)
     identity = Identity(quiet | {"THRESHOLD": 0.5}).eval_sequence(data)
     clear = CLEAR(quiet | {"THRESHOLD": 0.5}).eval_sequence(data)
-    return Verdict(float(np.mean(hota["HOTA"])), float(np.mean(hota["AssA"])), float(identity["IDF1"]), int(clear["IDSW"]))
+    return Verdict(
+        float(np.mean(hota["HOTA"])), float(np.mean(hota["AssA"])), float(identity["IDF1"]), int(clear["IDSW"])
+    )
 
 
 def mean(verdicts: list[Verdict]) -> Verdict:

@@ -20,12 +20,10 @@ from pose_runtime.skeletons import skeleton
 from pose_runtime.sources import Item
 
 COCO = skeleton("coco17")
-STANDING = np.array(  # of a person two units high
-    [(0, -0.9), (0.05, -0.95), (-0.05, -0.95), (0.1, -0.9), (-0.1, -0.9)]
-    + [(0.25, -0.6), (-0.25, -0.6), (0.35, -0.25), (-0.35, -0.25), (0.4, 0.1), (-0.4, 0.1)]
-    + [(0.15, 0.1), (-0.15, 0.1), (0.17, 0.55), (-0.17, 0.55), (0.18, 1), (-0.18, 1)],
-    np.float32,
-)
+HALF = [(0.05, -0.95), (0.1, -0.9), (0.25, -0.6), (0.35, -0.25), (0.4, 0.1), (0.15, 0.1), (0.17, 0.55), (0.18, 1)]
+STANDING = np.array([(0, -0.9), *((side * x, y) for x, y in HALF for side in (1, -1))], np.float32)
+"""A person two units high: the nose, then eyes to ankles, the left of each pair first."""
+
 SOURCE = SourceStatus(
     name="front",
     address="/dev/video0",

@@ -70,10 +70,11 @@ inline void correct(const float* person, int joints, double step_s, double veloc
 }
 
 // OKS of one track and one person over the keypoints that both have, as if those were at least `least` many.
-// track (joints, 2), NaN: unknown; person (joints, 3); falloff: 8 sigma^2 per joint.
+// track (joints, 2), NaN: unknown; person (joints, 3); falloff: 1 / (8 sigma^2) per joint.
 inline double similarity(const double* track, const float* person, double area, const double* falloff, int joints,
                          int least) {
-  constexpr double kNothing = 40;  // exp(-40) adds nothing: most pairs are far apart, and exp is what takes time
+  constexpr double kNothing = 14;  // exp(-14) is a millionth: most pairs are far apart, and exp is what takes time
+  const double per_area = 1 / area;
   double total = 0;
   int both = 0;
   for (int k = 0; k < joints; ++k) {
@@ -82,7 +83,7 @@ inline double similarity(const double* track, const float* person, double area, 
     if (!present(p) || !is_finite(t[0])) continue;
     ++both;
     const double dx = t[0] - p[0], dy = t[1] - p[1];
-    const double exponent = (dx * dx + dy * dy) / (falloff[k] * area);
+    const double exponent = (dx * dx + dy * dy) * falloff[k] * per_area;
     if (exponent < kNothing) total += exp(-exponent);
   }
   return both ? total / (both > least ? both : least) : 0.0;

@@ -87,7 +87,7 @@ def load_bundle(bundle: str | os.PathLike[str] = DEFAULT) -> Bundle:
     while True:
         before = _identity(folder)
         try:
-            return _load(folder.resolve() if folder.is_symlink() else folder)
+            return _load(folder)
         except BundleError:
             if _identity(folder) == before:
                 raise  # else it was overwritten while it was read: read the new one
@@ -108,6 +108,8 @@ def _load(folder: Path) -> Bundle:
             if folder.exists():
                 raise BundleError(f"{folder}: no folder; a bundle is NAME.pose/")
             raise BundleError(no_such_bundle(folder))
+        if folder.is_symlink():
+            folder = folder.resolve()
     except OSError as error:  # such as a name that is too long, or a folder above that may not be entered
         raise BundleError(f"{folder}: {error.strerror or error}") from error
     data = read_file(folder, MANIFEST, MAX_MANIFEST_BYTES)

@@ -63,7 +63,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     cache: str | None = None
     min_score: float = 0.0
-    stuck_s: Seconds = 20.0
+    stuck_s: Seconds = 10.0
     trial_s: Seconds = 30.0
     show: bool = False
     source: Annotated[tuple[SourceOptions, ...], Meta(max_length=MAX_SOURCES)] = ()

@@ -1,4 +1,4 @@
-"""Video files, read and written through FFmpeg's libraries. The only module that imports av."""
+"""Video files, read and written through FFmpeg's libraries. Live pictures: see `sources._picture`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": 
 _TIME_BASE = Fraction(1, 60000)  # whole ticks for 24, 25, 30, 50, 60 Hz; mpeg4 takes no finer than 1/65535
 _FRAMES_PER_FRAGMENT = 50
 _SAVE_S = 5.0
+_LEAST_FREE = 16 << 20  # bytes; else a full disk would fill with beginnings, and leave others nothing
 _BT709 = 1
 _LIMITED_RANGE = 1
 _TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
@@ -246,8 +247,14 @@ class LiveVideoWriter(VideoWriter):
         SinkError: it cannot be written; `write` likewise, also if somebody moved or deleted the file.
     """
 
-    _container_options = MappingProxyType({"movflags": "frag_keyframe+empty_moov+default_base_moof"})
-    _encoder_options = MappingProxyType({"g": str(_FRAMES_PER_FRAGMENT)})
+    _container_options = MappingProxyType({
+        "movflags": "frag_keyframe+empty_moov+default_base_moof",
+        "flush_packets": "1",
+    })  # fmt: skip
+    _encoder_options = MappingProxyType({
+        "g": str(_FRAMES_PER_FRAGMENT),
+        "bf": "0",  # an MP4 whose header comes first could not say that B-frames shift all times
+    })  # fmt: skip
 
     def __init__(self, path: Path) -> None:
         try:
@@ -299,6 +306,16 @@ class LiveVideoWriter(VideoWriter):
 
     def _written_to(self, path: Path) -> Path:
         return path
+
+    def _open_stream(self, width: int, height: int) -> None:
+        super()._open_stream(width, height)
+        try:
+            free = os.fstatvfs(self._file)
+            if free.f_bavail * free.f_frsize < _LEAST_FREE:
+                raise SinkError(f"{self._path}: the disk is full: wanted {_LEAST_FREE >> 20} MiB free to start a video")
+            self._container.start_encoding()  # the header, so that a disk that takes none shows now
+        except (av.FFmpegError, OSError) as error:
+            raise SinkError(f"{self._path}: cannot write the video: {error.strerror}") from error
 
     def _save(self) -> None:
         try:

@@ -26,6 +26,7 @@ COMMANDS = {
     "pose-export": "pose_export.cli",
     "pose-info": "pose_runtime.cli.info",
     "pose-build": "pose_runtime.cli.build",
+    "pose-bundle": "pose_runtime.cli.bundle",
     "pose-check": "pose_runtime.cli.check",
     "pose-run": "pose_runtime.cli.run",
     "pose-bench": "pose_runtime.cli.bench",
@@ -37,9 +38,10 @@ COMMANDS = {
 
 @cache
 def options(command: str) -> set[str]:
-    """All long options that a command takes."""
+    """All long options that a command, or one of its sub-commands, takes."""
     click = typer.main.get_command(importlib.import_module(COMMANDS[command]).app)
-    return {name for parameter in click.params for name in (*parameter.opts, *parameter.secondary_opts)
+    parameters = [parameter for one in (click, *getattr(click, "commands", {}).values()) for parameter in one.params]
+    return {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
             if name.startswith("--")} | {"--help"}  # fmt: skip
 
 
@@ -62,7 +64,11 @@ def test_command_lines_use_options_that_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
-            words = shlex.split(line.removeprefix("$ ").split(" | ")[0], comments=True) if "pose-" in line else [""]
+            words = (
+                shlex.split(line.removeprefix("$ ").removeprefix("sudo ").split(" | ")[0], comments=True)
+                if "pose-" in line
+                else [""]
+            )
             if words[:1] and words[0] in COMMANDS:
                 used = {word.split("=")[0] for word in words if word.startswith("--")}
                 assert used <= options(words[0]), line

@@ -10,7 +10,7 @@ JETPOSE_TEST_MODULE=$(tests/native/build.sh "$kind")
 export JETPOSE_TEST_MODULE
 case $kind in asan) runtime=libasan.so ;; tsan) runtime=libtsan.so ;; esac
 tests=()
-for operation in heatmap paf embedding offset vector preprocess; do tests+=("tests/runtime/test_$operation.py"); done
+for operation in heatmap paf embedding offset vector preprocess tracker smoother; do tests+=("tests/runtime/test_$operation.py"); done
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   TSAN_OPTIONS="halt_on_error=1 exitcode=66 suppressions=$PWD/tests/native/tsan.supp"
 # libstdc++ is loaded first too, or the sanitizer misses the exceptions that nanobind throws.

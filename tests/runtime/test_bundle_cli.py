@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +216,46 @@ case "$3" in bad*) echo "Unit $3 not found." >&2; exit 5;; silent*) exit 3;; esa
     monkeypatch.setenv("PATH", str(tools))
     assert run("rollback", "--reload", "u")[0] == 1
     assert "there is no systemctl here" in run("activate", "two", "--device", "cpu", "--reload", "u")[2]
+
+
+ROOT = """
+import os, sys
+from pathlib import Path
+import onnxruntime
+from pose_runtime.cli import bundle
+from pose_runtime.store import BundleStore
+from pose_runtime.check import check_bundle
+BundleStore(sys.argv[2]).install(sys.argv[3])  # imports all that it takes, perhaps from where only root may read
+check_bundle(BundleStore(sys.argv[2]).load(BundleStore(sys.argv[2]).installed()[0]))
+store = ["--store", sys.argv[1]]
+for command in (["install", sys.argv[3]], ["activate", "one", "--device", "cpu"], ["install", sys.argv[4]]):
+    try:
+        sys.argv = ["pose-bundle", *command, *store]
+        bundle.main()
+    except SystemExit as end:
+        print(end.code, os.geteuid(), os.getegid())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_works_as_the_stores_owner(two: tuple[Bundle, Bundle]) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        public, private, state = (Path(folder) / name for name in ("public", "private", "state"))
+        Path(folder).chmod(0o755)
+        shutil.copytree(two[0].path, public / "one.pose")
+        shutil.copytree(two[1].path, private / "two.pose")
+        private.chmod(0o700)
+        state.mkdir()
+        os.chown(state, 65534, 65534)
+        done = subprocess.run(
+            [sys.executable, "-c", ROOT, state / "bundles", public / "warm", public / "one.pose", private / "two.pose"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert [line for line in done.stdout.splitlines() if line.endswith(" 0 0")] == ["0 0 0", "0 0 0", "1 0 0"], done
+        assert "Permission denied" in done.stderr
+        made = list((state / "bundles").rglob("*"))
+        assert {(path.lstat().st_uid, path.lstat().st_gid) for path in made} == {(65534, 65534)}
+        assert (state / "bundles" / "current").is_symlink()
 
 
 def test_where_bundles_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

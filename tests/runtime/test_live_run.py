@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from live import FakeCamera, Kept, SlowPipeline, until
-from pose_runtime.bundle import load_bundle
+from pose_runtime.base_pipeline import BasePipeline
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.config import RunConfig, load_config
 from pose_runtime.errors import EngineError, SourceError
 from pose_runtime.live import build
@@ -26,6 +27,7 @@ from pose_runtime.networks import bundle_path
 from pose_runtime.poses import Poses
 from pose_runtime.sources import Item
 from pose_runtime.sources.live import SourceOptions
+from pose_runtime.store import BundleStore
 
 CLIP = Path(__file__).parents[2] / "docs/demo/people.mp4"
 
@@ -237,6 +239,82 @@ def test_a_bundle_that_fails_goes_and_the_former_one_is_back(kept: Kept, caplog:
     assert old.is_closed
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> BundleStore:
+    """With lightweight-tiny serving, and higherhrnet-tiny installed."""
+    store = BundleStore(tmp_path / "store")
+    first = store.install(bundle_path("lightweight-tiny"))
+    store.install(bundle_path("higherhrnet-tiny"))
+    store.activate(first, prove=lambda bundle: None)
+    store.begin_serving("door").confirm()
+    return store
+
+
+def activate_the_other(store: BundleStore) -> None:
+    (other,) = (one for one in store.installed() if one.name.startswith("higherhrnet"))
+    assert store.activate(other, prove=lambda bundle: None)
+
+
+@pytest.mark.usefixtures("cameras")
+def test_a_stores_bundle_is_confirmed_by_results(kept: Kept, store: BundleStore) -> None:
+    config = live(0, bundle=str(store.root / "current"), device="cpu", threads=1, trial_s=5)
+    opener = Opener(config, "door")
+    run = open_run(config, opener())
+    run.start()
+    reload = Reloader(run, opener, config.trial_s)
+    until(lambda: kept.results)
+    activate_the_other(store)
+    reload()
+    until(lambda: run.served.bundle.path.name.startswith("higherhrnet"), 30)
+    until(lambda: not store.begin_serving("another").on_trial, 30)
+    current = store.current()
+    assert current is not None
+    assert current.name.startswith("higherhrnet")
+    run.close()
+
+
+@pytest.mark.usefixtures("cameras")
+def test_a_stores_bundle_that_fails_is_given_back(
+    kept: Kept, store: BundleStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = live(0, bundle=str(store.root / "current"), device="cpu", threads=1, trial_s=5)
+    opener = Opener(config, "door")
+    run = open_run(config, opener())
+    run.start()
+    reload = Reloader(run, opener, config.trial_s)
+    until(lambda: kept.results)
+    activate_the_other(store)
+    bad = SlowPipeline()
+    bad.fault = EngineError("NaN")
+    monkeypatch.setattr(opener, "_pipeline", lambda bundle: bad)
+    reload()
+    until(lambda: "the new bundle does not serve: NaN" in caplog.text)
+    current = store.current()
+    assert current is not None
+    assert current.name.startswith("lightweight")
+    count = len(kept.results)
+    until(lambda: len(kept.results) > count + 3)
+    run.close()
+
+
+def test_a_bundle_on_trial_that_cannot_be_opened_is_given_back_at_the_start(
+    store: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate_the_other(store)
+    opener = Opener(live(0, bundle=str(store.root / "current"), device="cpu"), "door")
+    whole = opener._pipeline
+
+    def refuse(bundle: Bundle) -> BasePipeline:
+        if bundle.manifest.network.name.startswith("higherhrnet"):
+            raise EngineError("refused")
+        return whole(bundle)
+
+    monkeypatch.setattr(opener, "_pipeline", refuse)
+    served = opener()
+    assert served.bundle.path.name.startswith("lightweight")
+    served.pipeline.close()
+
+
 # ---- cost --------------------------------------------------------------------------------------------------------
 
 
@@ -246,7 +324,8 @@ from live import FakeCamera, SlowPipeline, until
 import resource, gc
 from pathlib import Path
 from time import monotonic, process_time
-from pose_runtime.bundle import load_bundle
+from pose_runtime.base_pipeline import BasePipeline
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.config import load_config
 from pose_runtime.live import build
 from pose_runtime.live.served import Served

@@ -35,7 +35,7 @@ from pose_runtime.sinks.page.options import parse_address, read_token  # noqa: E
 from pose_runtime.sinks.page.page import Page  # noqa: E402
 from pose_runtime.sinks.page.picture import Encoding  # noqa: E402
 
-TOKEN = "correct-horse-battery"  # noqa: S105
+TOKEN = "correct-horse-battery"
 
 
 def port_of(served: Page) -> int:
@@ -140,8 +140,10 @@ def test_addresses(text: str, wanted: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", ":8080", "8080:", "a b:1", "host", "65536", "-1", "1.2.3:4", "::1:8080", "[1.2.3.4]:1", "[::1]", "²:1"]
-    + ["localhost:²", "localhost:+1", "http://x:1", "1.2.3.999:1", "[::1]:", "x:1\n", f"{'x' * 300}:1"],
+    [
+        *("", ":", ":8080", "8080:", "a b:1", "host", "65536", "-1", "1.2.3:4", "::1:8080", "[1.2.3.4]:1", "[::1]"),
+        *("²:1", "localhost:²", "localhost:+1", "http://x:1", "1.2.3.999:1", "[::1]:", "x:1\n", f"{'x' * 300}:1"),
+    ],
 )
 def test_no_addresses(text: str) -> None:
     with pytest.raises(SinkError, match=re.escape("wanted [HOST:]PORT")) as caught:
@@ -181,7 +183,7 @@ def test_a_port_in_use_is_one_line() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "no-such-host.invalid"])
 def test_an_address_of_another_machine(host: str) -> None:
-    with pytest.raises(SinkError, match="of this machine|cannot listen") as caught:
+    with pytest.raises(SinkError, match=r"of this machine|cannot listen") as caught:
         open_page(ServeOptions(address=f"{host}:8080"), status)
     assert "\n" not in str(caught.value)
 
@@ -326,7 +328,7 @@ def test_health_needs_no_token_and_tells_nothing_private(alive: bool, tmp_path: 
 
 
 def test_metrics() -> None:
-    lost = source("back \"yard\"\n\\", state="lost", frames=5)
+    lost = source('back "yard"\n\\', state="lost", frames=5)
     with page(status(sources=(SOURCE, lost))) as served, page(status(frames=1)):  # two at once share nothing
         code, headers, body = get(served, "/metrics")
         assert code == 200
@@ -605,6 +607,20 @@ def test_who_does_not_say_what_arrived_gets_no_more_and_then_the_newest() -> Non
         while (await opened.receive()).type is not aiohttp.WSMsgType.BINARY:
             pass
 
+    run(work())
+
+
+def test_who_never_says_what_arrived_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        with page() as served, running(served):
+            async with live(served) as opened:
+                await opened.send_json({"watch": "front"})
+                await picture(opened)
+                async for _ in opened:
+                    pass
+                assert opened.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
+
+    monkeypatch.setattr(viewer, "DEAF_S", 0.5)
     run(work())
 
 

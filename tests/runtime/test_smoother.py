@@ -59,7 +59,7 @@ def test_it_is_the_filter_of_the_paper():
 def test_who_stands_trembles_less():
     noisy = SHAPE + np.random.default_rng(0).normal(0, 2, (200, 17, 2))
     smooth = run(Smoother(COCO), noisy)
-    assert smooth[50:].std(axis=0).mean() < 0.6 * noisy[50:].std(axis=0).mean()
+    assert smooth[50:].std(axis=0).mean() < 0.5 * noisy[50:].std(axis=0).mean()
     assert np.abs(smooth[50:].mean(axis=0) - SHAPE).max() < 1
 
 

@@ -66,9 +66,7 @@ class LiveLines:
 
     def __call__(self, status: Status) -> None:
         """To be called every second."""
-        if self.last is None:
-            print(f"{status.network}, graph {status.graph} ({status.precision}) on {status.device}", file=sys.stderr)
-        else:
+        if self.last is not None:  # the first comes before any frame
             self._show(line(status))
         self.last = status
 

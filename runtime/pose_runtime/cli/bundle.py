@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,9 +80,10 @@ def install(
     Prints its name.
     """
     opened = _open(store, key)
-    print(opened.install(source).name)
-    for one in [] if keep is None else opened.prune(keep):
-        print(f"removed {one.name}", file=sys.stderr)
+    with _as_owner(opened.root):
+        print(opened.install(source).name)
+        for one in [] if keep is None else opened.prune(keep):
+            print(f"removed {one.name}", file=sys.stderr)
 
 
 @app.command()
@@ -100,7 +103,6 @@ def activate(
     """
     cuda_ordinal(device)
     opened = _open(store, key)
-    one, former = opened.find(name), opened.current()
 
     def prove(bundle: Bundle) -> None:
         with build_progress() as on_progress:
@@ -108,19 +110,24 @@ def activate(
         for check in checks:
             print_check(check)
 
-    switched = opened.activate(one, prove=prove)
+    with _as_owner(opened.root):
+        one, former = opened.find(name), opened.current()
+        switched = opened.activate(one, prove=prove)
+        on_trial = switched and opened.last_switch() is not None
     was = f", was {former.name}" if former else ""
     print(f"{one.name} is current{was if switched else ' already'}")
-    _take(reload, switched and opened.last_switch() is not None)
+    _take(reload, on_trial)
 
 
 @app.command()
 def rollback(store: StoreOption = None, key: KeyOption = None, reload: ReloadOption = None) -> None:
     """Switch back to the bundle that served before; a second time leads forward again."""
     opened = _open(store, key)
-    former = opened.current()
+    with _as_owner(opened.root):
+        former = opened.current()
+        one = opened.rollback()
     was = f", was {former.name}" if former else ""
-    print(f"{opened.rollback().name} is current{was}")
+    print(f"{one.name} is current{was}")
     _take(reload, False)
 
 
@@ -154,8 +161,9 @@ def list_bundles(
 def remove(name: NameArgument, store: StoreOption = None) -> None:
     """Remove a bundle that neither serves, nor is the one to go back to, nor is in use."""
     opened = BundleStore(store)
-    one = opened.find(name)
-    opened.remove(one)
+    with _as_owner(opened.root):
+        one = opened.find(name)
+        opened.remove(one)
     print(f"removed {one.name}")
 
 
@@ -195,6 +203,35 @@ def pack(
 
 def _open(store: Path | None, key: Path | None) -> BundleStore:
     return BundleStore(store, key=signatures.configured_key(key))
+
+
+@contextmanager
+def _as_owner(root: Path) -> Iterator[None]:
+    """Where root works on the service's store: as the service's user, who shall own what is made there, and who may
+    have put links in its way.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    user, group = there.stat().st_uid, there.stat().st_gid
+    if user == 0:
+        yield
+        return
+    former_group, former_groups = os.getegid(), os.getgroups()
+    try:
+        groups = os.getgrouplist(pwd.getpwuid(user).pw_name, group)  # such as video and render, for the GPU
+    except KeyError:  # a user without a name
+        groups = [group]
+    os.setgroups(groups)
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(former_group)
+        os.setgroups(former_groups)
 
 
 def _take(units: list[str] | None, on_trial: bool) -> None:

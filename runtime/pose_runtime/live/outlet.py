@@ -184,8 +184,8 @@ class Outlet:
         except SinkError as error:
             if not self._live:
                 raise
-            self._missed += results
             self._lose(str(error))
+            self._missed += results
             return False
         self._finished = self._sink is not None and self._sink.finished
         return True

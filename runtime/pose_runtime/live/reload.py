@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from queue import Queue
 
 from pose_runtime.errors import PoseError
 from pose_runtime.live.run import LiveRun
@@ -36,39 +37,32 @@ class Reloader:
 
     def _reload(self) -> None:
         notify.reloading("opening the bundle")
-        try:
-            served = self._open_served()
-        except PoseError as error:
-            self._refused(error)
-            return
-        if served.bundle.digest == self._run.served.bundle.digest:
-            _LOG.info("reload: %s serves already", served.bundle.path.name)
-            served.pipeline.close()
-            self._end()
-            return
         former = self._run.served
         try:
-            self._run.go_over(served, self._patience_s, lambda fault: self._ended(served, former, fault))
+            self._go_over(former)
         except PoseError as error:
+            _LOG.error("reload: %s goes on, the new bundle does not serve: %s", former.bundle.path.name, error)
+        finally:
+            self._busy.release()
+            notify.ready()
+
+    def _go_over(self, former: Served) -> None:
+        """Until the verdict: what starts next time is what serves now. Raises PoseError: why it is the former one."""
+        served = self._open_served()
+        name = served.bundle.path.name
+        if served.bundle.digest == former.bundle.digest:
+            _LOG.info("reload: %s serves already", name)
             served.pipeline.close()
-            served.give_up(str(error))
-            self._refused(error)
-
-    def _ended(self, served: Served, former: Served, fault: PoseError | None) -> None:
-        """The verdict, in the network's thread: what starts next time is what serves now."""
-        if fault is None:
-            _LOG.info("reload: %s serves from now on", served.bundle.path.name)
-            served.confirm()
-            former.leave()
-            self._end()
-        else:
+            return
+        verdict: Queue[PoseError | None] = Queue()
+        try:
+            self._run.go_over(served, self._patience_s, verdict.put)
+        except PoseError:
+            served.pipeline.close()
+            raise
+        if (fault := verdict.get()) is not None:
             served.give_up(str(fault))
-            self._refused(fault)
-
-    def _refused(self, fault: PoseError) -> None:
-        _LOG.error("reload: %s goes on, the new bundle does not serve: %s", self._run.served.bundle.path.name, fault)
-        self._end()
-
-    def _end(self) -> None:
-        self._busy.release()
-        notify.ready()
+            raise fault
+        _LOG.info("reload: %s serves from now on", name)
+        served.confirm()
+        former.leave()

@@ -14,6 +14,7 @@ from pose_runtime.manifest import GraphRole
 from pose_runtime.pipeline import open_pipeline
 from pose_runtime.store import BundleStore, Serving
 from pose_runtime.store.signature import configured_key
+from pose_runtime.store.switch import CURRENT
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,9 +103,11 @@ class Opener:
 
     def _pipeline(self, bundle: Bundle) -> BasePipeline:
         config = self._config
-        return open_pipeline(bundle, config.device, threads=config.threads, graph=config.graph, cache=config.cache)
+        pipeline = open_pipeline(bundle, config.device, threads=config.threads, graph=config.graph, cache=config.cache)
+        _LOG.info("%s on %s, graph %s", bundle.path.name, pipeline.device_name, pipeline.choice)
+        return pipeline
 
 
 def is_current(path: Path) -> bool:
     """Whether a path is the link of a store to the bundle that serves."""
-    return path.name == "current" and (path.parent / "switch.json").exists()
+    return path.name == CURRENT and path.is_symlink() and path.readlink().suffix == ".pose"

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import shutil
+import stat
 from pathlib import Path
 from threading import Thread
 
@@ -42,7 +43,7 @@ class LineFile:
         """Add a line, given without its end."""
         if not self._is_ours():  # somebody moved or deleted it: what is written now would be found nowhere
             self._open()
-        elif self._bytes + len(line) >= self._most_bytes:
+        elif self._rotates and self._bytes + len(line) >= self._most_bytes:
             self._rotate()
         self._append(line)
 
@@ -57,7 +58,8 @@ class LineFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o644)
         try:
-            self._bytes = _without_tail(self._file)
+            self._rotates = stat.S_ISREG(os.fstat(self._file).st_mode)  # /dev/null shall stay where it is
+            self._bytes = _without_tail(self._file) if self._rotates else 0
             self._append(self._header)
         except BaseException:
             self._close_file()

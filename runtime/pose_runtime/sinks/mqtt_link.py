@@ -117,10 +117,10 @@ class Link:
         self._unsent: set[int] = set()  # message numbers that paho has
         self._closing = Event()
         self._close_by_s = 0.0
+        self._client = self._new_client()
         self._wake_r, self._wake_w = socket.socketpair()
         self._wake_r.setblocking(False)
         self._wake_w.setblocking(False)
-        self._client = self._new_client()
         self._thread = Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -193,14 +193,15 @@ class Link:
 
     def _run(self) -> None:
         try:
-            while not self._closing.is_set():
+            while True:  # once at least: a run may be over before the connection stands
                 try:
                     self._identify(self._client)
                     self._serve()
                     return
                 except Exception as error:  # of the network, of TLS, or of paho over a broken peer's bytes
                     self._lose(error)
-                self._closing.wait(self._backoff.next_s())
+                if self._closing.wait(self._backoff.next_s()):
+                    return
         finally:
             self._connected = False
             self._wake_r.close()
@@ -256,9 +257,9 @@ class Link:
 
     def _close_connection(self) -> bool:
         """One step towards the end; whether it is reached."""
-        if monotonic() >= self._close_by_s or not self._connected:
+        if monotonic() >= self._close_by_s:
             return True
-        if not (self._backlog or self._unsent or self._client.want_write()):
+        if self._connected and not (self._backlog or self._unsent or self._client.want_write()):
             self._client.publish(self._status, "offline", 0, retain=True)
             self._client.disconnect()
             while self._client.want_write() and monotonic() < self._close_by_s:
@@ -281,8 +282,8 @@ class Link:
         self._since_s = monotonic()
 
     def _on_disconnect(self, _client: Any, _data: object, _flags: object, code: Any, _properties: object) -> None:
-        if self._refused is None and code.is_failure:
-            self._refused = f"the connection was lost: {code}"
+        if self._refused is None and code == "Keep alive timeout":
+            self._refused = "the broker has stopped answering"
 
     def _on_publish(self, _client: Any, _data: object, number: int, _code: object, _properties: object) -> None:
         self._unsent.discard(number)

@@ -6,6 +6,7 @@ brought it to the CPU's before.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from time import monotonic
@@ -19,6 +20,7 @@ from pose_runtime.sources._base import Item
 from pose_runtime.sources._live import LiveSource, capture_time
 from pose_runtime.sources.live import SourceOptions, redacted
 
+_LOG = logging.getLogger(__name__)
 _FORMATS: dict[str, PixelFormat] = {"NV12": "nv12", "YUY2": "yuyv", "BGR": "bgr8", "RGB": "rgb8", "GRAY8": "gray8"}
 _CAPS = f"video/x-raw,format=(string){{{','.join(_FORMATS)}}}"
 _POLL_NS = 100_000_000
@@ -73,6 +75,7 @@ class Pipeline(LiveSource):
             if fault := self._fault(_POLL_NS // 10):
                 raise fault
         info = self._video.VideoInfo.new_from_caps(caps)
+        self._check_colours(caps)
         self.size_wh, self.format = (info.width, info.height), caps.get_structure(0).get_string("format")
         self.rate_hz = info.fps_n / info.fps_d if info.fps_n else None
         rate = f" at {self.rate_hz:g} FPS" if self.rate_hz else ""
@@ -96,6 +99,16 @@ class Pipeline(LiveSource):
     def close(self) -> None:
         """Stop the pipeline."""
         self._pipeline.set_state(self._gst.State.NULL)
+
+    def _check_colours(self, caps: Any) -> None:
+        """Say so where YUV is not what frames are taken for; turning it costs more than it is worth to most."""
+        colours = caps.get_structure(0).get_string("colorimetry")
+        if caps.get_structure(0).get_string("format") in ("NV12", "YUY2") and colours not in (None, "bt601"):
+            _LOG.warning(
+                "%s: YUV in %s is taken for bt601; `videoconvert ! video/x-raw,format=BGR` at its end is exact",
+                self._address,
+                colours,
+            )
 
     def _read(self, sample: Any) -> Item:
         buffer, info = sample.get_buffer(), self._video.VideoInfo.new_from_caps(sample.get_caps())

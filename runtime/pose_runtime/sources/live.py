@@ -64,6 +64,8 @@ def open_live(options: SourceOptions) -> Source:
     """
     address = options.address
     number = _number(address)
+    if options.credentials_file is not None and not address.startswith(_STREAMS):
+        raise SourceError(f"{redacted(address)}: credentials_file: only rtsp:// and http:// streams take one")
     if number is not None and number[0] == "csi":
         from pose_runtime.sources.gstreamer import Pipeline, csi
 

@@ -32,11 +32,13 @@ _OF_PROTOCOL = MappingProxyType({
     },
     "http": {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy"},  # a playlist names no local files
 })  # fmt: skip
+_LATE = frozenset(("h264", "hevc"))
+"""Codecs whose frames FFmpeg's parsers give when the next one begins; so that is when the frame itself began."""
 _TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 class Stream(LiveSource):
-    """The first video stream of a URL, decoded; a frame's time of capture is when its data came in.
+    """The first video stream of a URL, decoded; a frame's time of capture is when its first data came in.
 
     Raises:
         SourceError: refused, unknown, no video, or no answer within `open_s`; while iterating: the connection ended,
@@ -82,11 +84,14 @@ class Stream(LiveSource):
         return stream
 
     def __iter__(self) -> Iterator[Item]:
-        self._seen_s = self._asked_s = monotonic()
+        began_s = self._seen_s = self._asked_s = monotonic()
         try:
             for packet in self._container.demux(self._stream):
                 if self._ended.is_set():
                     return
+                now_s = monotonic()
+                packet.opaque = began_s if self.format in _LATE else now_s
+                began_s = now_s
                 yield from self._decode(packet)
                 self._check_stall()
                 self._asked_s = monotonic()
@@ -106,7 +111,6 @@ class Stream(LiveSource):
         self._container.close()
 
     def _decode(self, packet: Any) -> Iterator[Item]:
-        packet.opaque = monotonic()
         try:
             pictures = packet.decode()
         except av.InvalidDataError:  # the next key frame mends it, else the stall ends it

@@ -61,7 +61,10 @@ class BundleStore:
     def installed(self) -> list[Installed]:
         """All bundles, in the order of their names. Raises BundleError."""
         try:
-            names = [path.stem for path in self.root.glob(f"*{_SUFFIX}") if path.is_dir() and not path.is_symlink()]
+            paths = [path for path in self.root.iterdir() if path.suffix == _SUFFIX]
+            names = [path.stem for path in paths if path.is_dir() and not path.is_symlink()]
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise _error(self.root, error) from error
         return [self._at(name) for name in sorted(names) if NAME.match(name)]
@@ -477,7 +480,11 @@ def default_root() -> Path:
         BundleError: no such user folder, for there is no home.
     """
     there = SYSTEM_FOLDER if SYSTEM_FOLDER.exists() else SYSTEM_FOLDER.parent
-    if (SYSTEM_FOLDER / "bundles").is_dir() or os.access(there, os.W_OK | os.X_OK):
+    try:
+        on_device = (SYSTEM_FOLDER / "bundles").is_dir()
+    except PermissionError:  # the service's, and not for this user: that is told when it is opened
+        on_device = True
+    if on_device or os.access(there, os.W_OK | os.X_OK):
         return SYSTEM_FOLDER / "bundles"
     base = os.environ.get("XDG_DATA_HOME", "")
     try:

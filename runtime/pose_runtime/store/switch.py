@@ -14,6 +14,7 @@ the latter with its trial and its way back.
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 from pathlib import Path
@@ -146,7 +147,8 @@ class Switch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise BundleError(f"{path}: is no link to a bundle of this store ({error.strerror})") from error
+            what = "is no link to a bundle of this store" if error.errno == errno.EINVAL else error.strerror
+            raise BundleError(f"{path}: {what}") from error
         if not NAME.match(name):
             raise BundleError(f"{path}: is no link to a bundle of this store, but to {name}")
         return name

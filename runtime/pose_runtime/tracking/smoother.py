@@ -49,9 +49,9 @@ class SmoothOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     min_cutoff_hz: Hertz = 1.0
-    beta: Annotated[float, Meta(ge=0, le=1000)] = 10.0
+    beta: Annotated[float, Meta(ge=0, le=1000)] = 5.0
     speed_cutoff_hz: Hertz = 1.0
-    full_score: Annotated[float, Meta(gt=0, le=1000)] = 0.5
+    full_score: Annotated[float, Meta(gt=0, le=1000)] = 0.6
     gap_s: Annotated[float, Meta(gt=0, le=MEMORY_S)] = 0.3
 
 

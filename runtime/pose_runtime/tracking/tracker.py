@@ -55,7 +55,7 @@ class TrackOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_oks: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     tolerance: Annotated[float, Meta(ge=0.1, le=100)] = 1.5
     drift_per_s: Annotated[float, Meta(ge=0, le=100)] = 3.0
-    coast_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
+    coast_s: Annotated[float, Meta(ge=0, le=60)] = 0.7
     clear_score: Annotated[float, Meta(ge=0, le=1000)] = 0.3
     min_hits: Annotated[int, Meta(ge=1, le=100)] = 1
 
@@ -117,7 +117,7 @@ class Tracker:
     def __init__(self, skeleton: Skeleton, options: TrackOptions = TrackOptions()) -> None:  # noqa: B008  # frozen
         self._skeleton, self._options = skeleton, options
         sigmas = np.array(skeleton.sigmas, np.float64) * options.tolerance
-        self._falloff = 8 * np.square(sigmas)
+        self._falloff = 1 / (8 * np.square(sigmas))
         self._steps = Steps()
         self._last_id = 0
         self._tracks = Tracks.nobody(len(skeleton.names))

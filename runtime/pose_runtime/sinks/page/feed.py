@@ -48,7 +48,7 @@ class Feed:
     def put(self, item: Item, poses: Poses) -> None:
         """A new frame takes the place of the one before."""
         self._newest = (item, poses)
-        if self._watchers:
+        if self._watchers and not self._fresh.is_set():  # else it will be seen: `run` clears, then looks
             self._loop.call_soon_threadsafe(self._fresh.set)
 
     def join(self, watcher: Watcher) -> None:

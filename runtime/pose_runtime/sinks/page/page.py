@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
@@ -74,26 +75,31 @@ class Page(Sink):
     def write(self, item: Item, poses: Poses) -> None:
         """Show a frame. Raises what made the server fail, if it did."""
         self._raise_failure()
-        if self._server is not None:
+        if self._server is None:
+            return
+        try:
             self._server.put(item, poses)
+        except RuntimeError:  # the loop ends at this moment: the reason is on its way
+            self._thread.join(_STOP_S)
+            self._raise_failure()
+            raise
 
     def close(self) -> None:
-        """Stop serving; viewers are told. A second time does nothing."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(_STOP_S)
-        self._server = None
+        """Stop serving; viewers are told. A second time does nothing. Raises what made the server fail, if it did."""
+        self.abandon()
         self._raise_failure()
 
     def abandon(self) -> None:
-        """As `close`, but the error that led here is the one to see."""
-        self._failure = None
-        self.close()
+        """Stop serving; viewers are told."""
+        if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it ends by itself at this moment
+                self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(_STOP_S)
+        self._server = None
 
     def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self) -> None:
         try:

@@ -16,6 +16,7 @@ from pose_runtime.sinks.page.picture import Picture
 
 ON_THE_WAY = 3  # pictures: enough for 15 a second at a round trip of 200 ms
 SEND_S = 15.0  # a message that takes longer has nobody at its other end
+DEAF_S = 60.0  # without a word of a picture that was sent: nobody is there, though the connection is
 
 _MOST_WISHES = 120  # a second: far above one per picture
 
@@ -48,11 +49,12 @@ class Viewer:
         self._news: list[str] = []
         self._feed: Feed | None = None
         self._sent = self._got = self._last = 0
+        self._heard_s = 0.0
         self._second, self._wishes = 0, 0
 
     def hear(self, data: str | bytes) -> bool:
         """Take a message; True if it wants to see another source. Raises Rude."""
-        second = int(asyncio.get_running_loop().time())
+        second = int(_now_s())
         self._wishes = self._wishes + 1 if second == self._second else 1
         self._second = second
         try:
@@ -62,7 +64,7 @@ class Viewer:
         if self._wishes > _MOST_WISHES:
             raise Rude("too many messages")
         if wish.got is not msgspec.UNSET and self._got < wish.got <= self._sent:
-            self._got = wish.got
+            self._got, self._heard_s = wish.got, _now_s()
             self.changed.set()
         if wish.watch is msgspec.UNSET or wish.watch == self.watched:
             return False
@@ -90,6 +92,8 @@ class Viewer:
         picture = None if self._feed is None else self._feed.picture
         if picture is None or picture.number == self._last or self._sent - self._got >= ON_THE_WAY:
             return None
+        if self._sent == self._got:
+            self._heard_s = _now_s()
         self._last = picture.number
         self._sent += 1
         return picture
@@ -104,6 +108,8 @@ class Viewer:
         while True:
             await self.changed.wait()
             self.changed.clear()
+            if self._sent > self._got and _now_s() - self._heard_s > DEAF_S:
+                raise asyncio.TimeoutError
             news, self._news = self._news, []
             for one in news:
                 await asyncio.wait_for(socket.send_str(one), SEND_S)
@@ -111,3 +117,7 @@ class Viewer:
             if picture is not None:
                 await asyncio.wait_for(socket.send_bytes(picture.message), SEND_S)
                 self.changed.set()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

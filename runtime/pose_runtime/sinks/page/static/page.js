@@ -65,7 +65,7 @@ function link(tone, text) {
 
 function numbers(status) {
   const { latency_ms: latency, age_ms: age, temperature_c: temperature } = status;
-  set($("network"), [status.network, status.precision.toUpperCase(), status.device].join("  ·  "));
+  set($("network"), [status.network, status.precision.toUpperCase(), status.device].join(" · "));
   value("people", status.people);
   value("fps", status.fps.toFixed(1));
   value("latency", ...time(latency?.p50));
@@ -77,16 +77,17 @@ function numbers(status) {
   value("dropped", dropped.toLocaleString("en"));
   set($("dropped-more"), `${((100 * dropped) / Math.max(taken, 1)).toFixed(1)} % of ${taken.toLocaleString("en")}`);
   value("temperature", temperature === null ? "–" : temperature.toFixed(0), temperature === null ? "" : "°C");
-  set($("temperature-more"), temperature === null ? "the board does not tell" : "hottest part of the chip");
+  set($("temperature-more"), temperature === null ? "no sensor here" : "of the chip");
   sparks.people.add(status.people);
   sparks.fps.add(status.fps);
   sparks.latency.add(latency?.p50 ?? null);
   sparks.age.add(age?.p50 ?? null);
-  set($("foot"), `jetpose ${status.version}  ·  up ${duration(status.uptime_s)}  ·  ${status.frames.toLocaleString("en")} frames`);
+  set($("foot"), `jetpose ${status.version} · up ${duration(status.uptime_s)} · ${status.frames.toLocaleString("en")} frames`);
   const lost = status.sources.filter((source) => source.state === "lost").length;
   if (!status.alive) link("bad", "Stuck");
   else if (lost) link("bad", lost === 1 ? "A source is lost" : `${lost} sources are lost`);
-  else link("good", "Live");
+  else if (status.sources.some(({ state }) => state === "live")) link("good", "Live");
+  else link("wait", status.sources.some(({ state }) => state === "connecting") ? "Connecting…" : "No source");
 }
 
 function lists(status) {
@@ -121,7 +122,7 @@ function fill(list, entries, empty) {
     const row = add(item, "div", "row");
     add(row, "span", "name", name);
     add(row, "span", "state", WORDS[state]).dataset.tone = TONES[state];
-    add(item, "p", "more", more.filter(Boolean).join("  ·  "));
+    add(item, "p", "more", more.filter(Boolean).join(" · "));
     if (error && state !== "live" && state !== "working") add(item, "p", "error", error);
     return item;
   });
@@ -215,7 +216,7 @@ function time(ms) {
 }
 
 function spread(times) {
-  return times ? `95 %: ${time(times.p95).join(" ")}, max ${time(times.max).join(" ")}` : "";
+  return times ? `p95 ${times.p95.toFixed(0)} · max ${times.max.toFixed(0)} ms` : "";
 }
 
 function duration(seconds) {

@@ -1,6 +1,7 @@
-// A line of the last two minutes.
+// A line of the last two minutes; what there is of them fills the width.
 
 const SECONDS = 120;
+const LEAST_SECONDS = 30; // of the whole width
 const WIDTH = 120;
 const HEIGHT = 34;
 const NAMESPACE = "http://www.w3.org/2000/svg";
@@ -43,7 +44,7 @@ export class Spark {
     const most = Math.max(...this.#values.map((value) => value ?? 0), 1e-9) * 1.12;
     const runs = [[]];
     this.#values.forEach((value, i) => {
-      const x = WIDTH - (this.#values.length - 1 - i) * (WIDTH / (SECONDS - 1));
+      const x = i * (WIDTH / (Math.max(this.#values.length, LEAST_SECONDS) - 1));
       if (value === null) runs.push([]);
       else runs.at(-1).push(`${x.toFixed(2)} ${(HEIGHT - 1 - (value / most) * (HEIGHT - 2)).toFixed(2)}`);
     });
