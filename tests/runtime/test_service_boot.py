@@ -44,10 +44,10 @@ host = "127.0.0.1"
 address = "127.0.0.1:8080"
 """
 LATER = "/var/lib/jetpose/later.pose"  # a bundle that is not there yet
-DAEMON = """\
+DAEMON = r"""
 [Service]
-ExecStartPre=rm -f /tmp/argus_socket
-ExecStart=python3 -c 'import socket, time; socket.socket(1).bind("/tmp/argus_socket"); time.sleep(1e9)'
+ExecStart=python3 -c 'import os, socket, time; path = "/tmp/argus_socket"; time.sleep(1); \
+  os.path.exists(path) and os.unlink(path); own = socket.socket(1); own.bind(path); own.listen(); time.sleep(1e9)'
 """
 
 
