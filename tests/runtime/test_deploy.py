@@ -19,8 +19,8 @@ SINCE = {
     for version, names in {
         208: "Description After Wants PartOf AssertPathExists StopWhenUnneeded Type ExecStart ExecStartPre ExecReload"
         " Restart RestartSec TimeoutStartSec TimeoutStopSec WatchdogSec Environment LimitCORE User Group"
-        " SupplementaryGroups WorkingDirectory UMask Nice DevicePolicy DeviceAllow RemainAfterExit WantedBy CapabilityBoundingSet"
-        " PrivateTmp NoNewPrivileges SystemCallFilter SystemCallErrorNumber PrivateNetwork",
+        " SupplementaryGroups WorkingDirectory UMask Nice DevicePolicy DeviceAllow RemainAfterExit WantedBy"
+        " CapabilityBoundingSet PrivateTmp NoNewPrivileges SystemCallFilter SystemCallErrorNumber PrivateNetwork",
         209: "SystemCallArchitectures",
         211: "RestrictAddressFamilies",
         214: "ProtectSystem ProtectHome",
