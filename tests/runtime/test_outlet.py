@@ -10,9 +10,11 @@ import pytest
 
 from live_items import ONE, live_item
 from peers.mosquitto import until
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.errors import SinkError
 from pose_runtime.live.backoff import Backoff
 from pose_runtime.live.outlet import Outlet
+from pose_runtime.manifest import GraphRole
 from pose_runtime.poses import Poses
 from pose_runtime.sinks import Sink
 from pose_runtime.sources import Item
@@ -28,6 +30,7 @@ class Told(Sink):
         self.fault: Exception | None = None
         self.opens = self.closes = self.abandons = self.idles = 0
         self.threads: set[int] = set()
+        self.renewals: list[str | None] = []
 
     def open(self) -> Told:
         self.opens += 1
@@ -42,6 +45,9 @@ class Told(Sink):
         if self.fault:
             raise self.fault
         self.written.append(item.index)
+
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
+        self.renewals.append(graph)
 
     def idle(self) -> None:
         self.idles += 1
@@ -237,15 +243,15 @@ def test_an_error_elsewhere_abandons() -> None:
     assert (sink.closes, sink.abandons) == (0, 1)
 
 
-def test_it_is_opened_anew_on_wish() -> None:
+def test_it_hears_of_another_bundle() -> None:
     sink = Told()
     with Outlet("told", sink.open, live=True) as outlet:
         outlet.put(live_item(0), ONE)
         until(lambda: sink.written)
-        outlet.reopen()
-        until(lambda: sink.opens == 2)
+        outlet.renew(load_bundle(), "reference")
+        until(lambda: sink.renewals == ["reference"])
         outlet.put(live_item(1), ONE)
-    assert (sink.written, sink.closes) == ([0, 1], 2)
+    assert (sink.written, sink.opens, sink.closes) == ([0, 1], 1, 1)
 
 
 def test_a_sink_that_looks_after_itself_is_lost_too() -> None:

@@ -16,11 +16,13 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TypeVar
 
+from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SinkError
 from pose_runtime.live.backoff import Backoff
 from pose_runtime.live.mailbox import Closed, Mailbox
 from pose_runtime.live.pulse import Pulse
 from pose_runtime.live.status import SinkState, SinkStatus
+from pose_runtime.manifest import GraphRole
 from pose_runtime.poses import Poses
 from pose_runtime.sinks import Sink
 from pose_runtime.sources import Item
@@ -73,7 +75,8 @@ class Outlet:
         self._before = 0  # results missed until then
         self._failure: BaseException | None = None
         self._finished = self._ended = self._abandoned = False
-        self._opened, self._stale = Event(), Event()
+        self._opened = Event()
+        self._renewal: tuple[Bundle, GraphRole | None] | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._opened.wait()
@@ -100,9 +103,9 @@ class Outlet:
         if self._failure is not None:
             raise self._failure
 
-    def reopen(self) -> None:
-        """Close the sink and open it anew before the next result, such as for another bundle's header."""
-        self._stale.set()
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
+        """Tell the sink, before the next result, that another bundle makes them."""
+        self._renewal = bundle, graph
 
     def stop(self, timeout_s: float | None = None, *, abandon: bool = False) -> bool:
         """Write what was put, and close the sink.
@@ -163,9 +166,9 @@ class Outlet:
                 if self._sink is None:
                     self._try_again()
                     continue
-                if self._stale.is_set():
-                    self._stale.clear()
-                    self._attempt(self._renew, 0)
+                if self._renewal is not None:
+                    renewal, self._renewal = self._renewal, None
+                    self._attempt(partial(self._sink.renew, *renewal), 0)
                     continue
                 result = self._box.take(_IDLE_S)
                 if result is None:
@@ -189,10 +192,6 @@ class Outlet:
             return False
         self._finished = self._sink is not None and self._sink.finished
         return True
-
-    def _renew(self) -> None:
-        self._close()
-        self._sink = self._factory()
 
     def _lose(self, reason: str) -> None:
         self._abandon()

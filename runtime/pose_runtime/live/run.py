@@ -174,7 +174,7 @@ class LiveRun:
         """In the network's thread: the first result of another pipeline is on its way to the sinks."""
         self.served = served
         for outlet in self._outlets:
-            outlet.reopen()  # some say in their first line which bundle it is
+            outlet.renew(served.bundle, served.role)
 
     # ---- the network's thread ----------------------------------------------------------------------------------
 

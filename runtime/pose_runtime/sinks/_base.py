@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
+from pose_runtime.bundle import Bundle
+from pose_runtime.manifest import GraphRole
 from pose_runtime.poses import Poses
 from pose_runtime.sources import Item
 
@@ -34,6 +36,9 @@ class Sink(ABC):
         Raises:
             SinkError: it cannot be written or shown.
         """
+
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:  # noqa: B027
+        """Another bundle makes the results from now on. Raises SinkError as `write` does."""
 
     def idle(self) -> None:  # noqa: B027
         """Called several times a second while no results come."""

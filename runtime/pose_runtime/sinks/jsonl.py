@@ -69,6 +69,10 @@ class JsonLines(Sink):
         """Add a line."""
         self._line(record(item, poses))
 
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
+        """Add a header."""
+        self._line(header(bundle, graph))
+
     def close(self) -> None:
         """Close the file."""
         if self._is_ours:
@@ -109,6 +113,13 @@ class LiveJsonLines(Sink):
         """Add a line."""
         try:
             self._file.write(encode(record(item, poses)))
+        except OSError as error:
+            raise _failed(self._name, error) from error
+
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
+        """Add a header, which later files begin with too."""
+        try:
+            self._file.renew(encode(header(bundle, graph)))
         except OSError as error:
             raise _failed(self._name, error) from error
 

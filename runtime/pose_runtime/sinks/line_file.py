@@ -47,6 +47,11 @@ class LineFile:
             self._rotate()
         self._append(line)
 
+    def renew(self, header: bytes) -> None:
+        """Add another header, which every file begins with from now on."""
+        self._header = header
+        self.write(header)
+
     def close(self) -> None:
         """Close the file, and finish compressing."""
         self._close_file()

@@ -137,6 +137,10 @@ class Mqtt(Sink):
         if self._is_due(topic):
             self._link.put(topic, encode(record(item, poses)))
 
+    def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
+        """Publish the header anew."""
+        self._link.renew(encode(header(bundle, graph)))
+
     def close(self) -> None:
         """Send what waits, for at most two seconds, and say `offline`."""
         self._link.close(_FLUSH_S)

@@ -110,6 +110,7 @@ class Link:
         self._backlog = Backlog(options.buffer_messages, options.buffer_mib << 20)
         self._name = f"mqtt {options.address}"
         self._status = f"{options.prefix}/status"
+        self._head_changed = False
         self._refused: str | None = None
         self._connected = False
         self._since_s = 0.0  # when it was
@@ -134,6 +135,11 @@ class Link:
         self._backlog.put(topic, payload)
         if self._connected:
             self._wake()
+
+    def renew(self, head: bytes) -> None:
+        """PREFIX/header holds this from now on."""
+        self._head, self._head_changed = head, True
+        self._wake()
 
     def close(self, timeout_s: float, *, flush: bool = True) -> None:
         """Send what waits and say `offline`, as far as the time allows; a second time does nothing."""
@@ -250,6 +256,8 @@ class Link:
 
     def _feed(self) -> None:
         """As much as the network takes now."""
+        if self._head_changed:
+            self._publish_head()
         while len(self._unsent) < _WINDOW and not self._client.want_write() and (message := self._backlog.take()):
             done = self._client.publish(*message, self._options.qos, self._options.retain)
             if self._options.qos and not done.is_published():
@@ -273,13 +281,17 @@ class Link:
             return
         # at most once, as each connection says it again: of these nothing may pile up
         self._client.publish(self._status, "online", 0, retain=True)
-        self._client.publish(f"{self._options.prefix}/header", self._head, 0, retain=True)
+        self._publish_head()
         if self._warned:
             _log.warning("%s: back; messages dropped so far: %d", self._name, self.dropped)
         else:
             _log.info("%s: connected", self._name)
         self._connected, self._warned, self.lost = True, False, None
         self._since_s = monotonic()
+
+    def _publish_head(self) -> None:
+        self._head_changed = False  # first: it may change again meanwhile
+        self._client.publish(f"{self._options.prefix}/header", self._head, 0, retain=True)
 
     def _on_disconnect(self, _client: Any, _data: object, _flags: object, code: Any, _properties: object) -> None:
         if self._refused is None and code == "Keep alive timeout":
