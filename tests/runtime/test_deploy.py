@@ -18,9 +18,9 @@ SINCE = {
     name: version
     for version, names in {
         208: "Description After Wants PartOf AssertPathExists StopWhenUnneeded Type ExecStart ExecStartPre ExecReload"
-        " Restart RestartSec TimeoutStartSec TimeoutStopSec WatchdogSec Environment LimitCORE User Group"
-        " SupplementaryGroups WorkingDirectory UMask Nice DevicePolicy DeviceAllow RemainAfterExit WantedBy"
-        " CapabilityBoundingSet PrivateTmp NoNewPrivileges SystemCallFilter SystemCallErrorNumber PrivateNetwork",
+        " Restart RestartSec TimeoutStartSec TimeoutStopSec Environment LimitCORE User Group SupplementaryGroups"
+        " WorkingDirectory UMask Nice DevicePolicy DeviceAllow RemainAfterExit WantedBy CapabilityBoundingSet"
+        " PrivateTmp WatchdogSec NoNewPrivileges SystemCallFilter SystemCallErrorNumber PrivateNetwork",
         209: "SystemCallArchitectures",
         211: "RestrictAddressFamilies",
         214: "ProtectSystem ProtectHome",
