@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-COMMANDS = {"pose-run": "pose_runtime.cli.run", "pose-build": "pose_runtime.cli.build"}
+COMMANDS = {name: f"pose_runtime.cli.{name[5:]}" for name in ("pose-run", "pose-build", "pose-bundle")}
 
 _PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "libgl1", "libglib2.0-0")
 # Of a Python that may lie anywhere here, with a libpython or without.

@@ -14,20 +14,32 @@ from peers.nspawn import DEPLOY, Machine, copy_root, stage_jetpose, until
 pytestmark = pytest.mark.slow
 
 NETWORK = "lightweight-tiny.pose"
+BUNDLE = "/opt/jetpose/bin/pose-bundle"
+STORED = "pose-run@store.service"
 RUN, BUILD = "pose-run@test.service", "pose-build@test.service"
 RESTART_S = 5.0
 WATCHDOG_S = 4.0
 
-# The network never ends while there is a file; all else of the process goes on.
-HANG = """\
-import pathlib, time
+# Of pose-run, while there is a file of that name: the network never ends and all else of the process goes on, or an
+# engine that was opened meanwhile fails, or takes the process with it.
+TRICK = """\
+import os, pathlib, time
 from pose_runtime.engines import Engine
+from pose_runtime.errors import EngineError
 infer = Engine.infer
-def slow(self, inputs):
-    while pathlib.Path("/run/jetpose-hang").exists() and pathlib.Path(sys.argv[0]).name == "pose-run":
+def told(what):
+    return pathlib.Path(sys.argv[0]).name == "pose-run" and pathlib.Path("/run/jetpose-" + what).exists()
+def tricked(self, inputs):
+    if not hasattr(self, "fault"):
+        self.fault = "dies" if told("dies") else "fails" if told("fails") else None
+    if self.fault == "dies":
+        os._exit(1)
+    if self.fault == "fails":
+        raise EngineError("the engine fails")
+    while told("hang"):
         time.sleep(0.01)
     return infer(self, inputs)
-Engine.infer = slow
+Engine.infer = tricked
 """
 
 # A camera and a broker that are not there, a page, and a clip that ends.
@@ -43,6 +55,7 @@ host = "127.0.0.1"
 [serve]
 address = "127.0.0.1:8080"
 """
+STORE = "/var/lib/jetpose/bundles"
 LATER = "/var/lib/jetpose/later.pose"  # a bundle that is not there yet
 DAEMON = r"""
 [Service]
@@ -54,10 +67,11 @@ ExecStart=python3 -c 'import os, socket, time; path = "/tmp/argus_socket"; time.
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     root = copy_root(tmp_path_factory.mktemp("systemd"))
-    shown = stage_jetpose(root, HANG)
+    shown = stage_jetpose(root, TRICK)
     shutil.copy2(DEPLOY.parent / "docs/demo/people.mp4", root / "opt/jetpose")
     (root / "etc/jetpose/test.toml").write_text(SETTINGS.format(bundle="lightweight-tiny"))
     (root / "etc/jetpose/later.toml").write_text(SETTINGS.format(bundle=LATER))
+    (root / "etc/jetpose/store.toml").write_text('graph = "reference"\n' + SETTINGS.format(bundle=f"{STORE}/current"))
     (root / "etc/systemd/system/nvargus-daemon.service").write_text(DAEMON)
     shorter = root / "etc/systemd/system/pose-run@test.service.d/shorter.conf"
     shorter.parent.mkdir(parents=True)
@@ -154,6 +168,50 @@ def test_a_bundle_that_comes_later(machine: Machine) -> None:
     machine.run("cp", "-r", f"/opt/jetpose/source/pose_runtime/networks/{NETWORK}", LATER)
     until(lambda: machine.state(unit) == "active", 60.0)
     machine.run("systemctl", "stop", unit)
+
+
+@pytest.fixture(scope="module")
+def stored(machine: Machine) -> Iterator[tuple[str, str]]:
+    """Two bundles in a store, of which a service serves the first."""
+    for network in ("lightweight-tiny", "higherhrnet-tiny"):
+        machine.run(BUNDLE, "install", f"/opt/jetpose/source/pose_runtime/networks/{network}.pose")
+    names = [one["name"] for one in json.loads(machine.run(BUNDLE, "list", "--json"))["bundles"]]
+    first, second = sorted(names, reverse=True)
+    machine.run(BUNDLE, "activate", first)
+    machine.run("systemctl", "start", STORED)
+    yield first, second
+    machine.run("systemctl", "stop", STORED)
+
+
+def serving(machine: Machine) -> str:
+    """The bundle that starts next."""
+    return machine.run("readlink", f"{STORE}/current").removesuffix(".pose")
+
+
+def test_an_update_and_one_that_fails(machine: Machine, stored: tuple[str, str]) -> None:
+    first, second = stored
+    until(lambda: "frames/s" in machine.show(STORED, "StatusText"), 20.0)
+    before = machine.show(STORED, "MainPID")
+    machine.run(BUNDLE, "activate", second, "--reload", STORED)
+    until(lambda: f"{second}.pose serves from now on" in machine.log(STORED), 60.0)
+    machine.run("touch", "/run/jetpose-fails")
+    machine.run(BUNDLE, "activate", first, "--reload", STORED)
+    until(lambda: "the new bundle does not serve: the engine fails" in machine.log(STORED), 30.0)
+    machine.run("rm", "/run/jetpose-fails")
+    assert serving(machine) == second
+    assert (machine.show(STORED, "MainPID"), machine.state(STORED)) == (before, "active")
+
+
+def test_an_update_that_kills_the_service(machine: Machine, stored: tuple[str, str]) -> None:
+    former = serving(machine)
+    (other,) = set(stored) - {former}
+    before = machine.show(STORED, "MainPID")
+    machine.run("touch", "/run/jetpose-dies")
+    machine.run(BUNDLE, "activate", other, "--reload", STORED, check=False)
+    until(lambda: machine.show(STORED, "MainPID") not in (before, "0"), 30.0)
+    machine.run("rm", "/run/jetpose-dies")
+    until(lambda: machine.state(STORED) == "active", 30.0)
+    assert serving(machine) == former
 
 
 def test_the_socket_of_csi_cameras(machine: Machine) -> None:

@@ -176,11 +176,11 @@ class Capture:
             self._reconnects += back
         self._backoff.reset()
         if back:
-            _LOG.info("source %s: back", self.name)
+            _LOG.info("source %s: back", self.name, extra={"source": self.name})
 
     def _lost(self, why: PoseError) -> None:
         with self._lock:
             already, self._state = self._state == "lost", "lost"
             self._why = " ".join(str(why).split())
         if not already:
-            _LOG.warning("source %s: lost: %s", self.name, self._why)
+            _LOG.warning("source %s: lost: %s", self.name, self._why, extra={"source": self.name})
