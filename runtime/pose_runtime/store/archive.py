@@ -141,8 +141,7 @@ def _unpack_tar(archive: Path, file: IO[bytes], into: Path) -> Path:
                     os.fsync(out.fileno())
             except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
                 raise BundleError(f"{archive}: {target} stands in it twice") from error
-        if tops:  # of an empty one Python 3.10 tells no place
-            _need_end(tar)
+        _need_end(tar)
     for top in tops:
         if (into / top).is_dir():
             return into / top
@@ -150,6 +149,8 @@ def _unpack_tar(archive: Path, file: IO[bytes], into: Path) -> Path:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    if tar.firstmember is None:  # Python 3.10 would look for the next one in front of the file
+        return
     while (member := tar.next()) is not None:
         yield member
 
