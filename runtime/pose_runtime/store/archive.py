@@ -149,7 +149,7 @@ def _unpack_tar(archive: Path, file: IO[bytes], into: Path) -> Path:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    if tar.firstmember is None:  # Python 3.10 would look for the next one in front of the file
+    if tar.firstmember is None:  # type: ignore[attr-defined]  # Python 3.10 would look in front of the file
         return
     while (member := tar.next()) is not None:
         yield member
