@@ -73,7 +73,8 @@ environment() {
   # the service may not write there, so what is not compiled now is compiled at every start
   run "$there/bin/python" -m compileall -q ${root:+-s "$root" -p /} "$there/lib" > /dev/null || true
   if [ -n "$root" ]; then  # an environment knows where it lies
-    run grep -rlIZ --exclude-dir=lib "$root$prefix" "$there" | run xargs -0r sed -i "s|$root$prefix|$prefix|g"
+    # shellcheck disable=SC2016  # the inner shell's parameters; one command, as a dry run would break a pipe of two
+    run sh -c 'grep -rlIZ --exclude-dir=lib "$1$2" "$3" | xargs -0r sed -i "s|$1$2|$2|g"' sh "$root" "$prefix" "$there"
   fi
   local command
   run mkdir -p "$root/usr/local/bin"
