@@ -14,8 +14,9 @@ from torch import nn
 from pose_export.networks import Entry, _registry
 
 ENTRY = Entry(
-    name="dots.test", builder="none:None", width=0, joints=17, skeleton="coco17", preset="hrnet", size_wh=(64, 64),
-    sizes_wh=((64, 64),), step=8, outputs=("heatmaps",), parameters=0, sources=(),
+    name="dots.test", method="dots", paper="", year=2026, builder="none:None", arguments={}, macs=0,
+    skeleton="coco17", preset="hrnet", size_wh=(64, 64), sizes_wh=((64, 64),), step=8, outputs=("heatmaps",),
+    parameters=0, sources=(),
 )  # fmt: skip
 _SIDE = 96
 

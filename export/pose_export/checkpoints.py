@@ -7,6 +7,7 @@ second time by `_inert`, where everything but tensors becomes a placeholder.
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections import Counter
@@ -19,27 +20,34 @@ import torch
 from torch import Tensor, nn
 
 from pose_export import _inert
+from pose_export.networks import Names
 from pose_runtime.errors import ExportError
 
 MAX_BYTES = 4 << 30
 _WRAPPERS = ("state_dict", "best_state_dict", "model")
 _PREFIXES = ("module.", "1.", "model.", "backbone.", "keypoint_head.", "head.")
 """DataParallel, the HigherHRNet authors' float16 wrapper, other wrappers, mmpose (0.x keypoint_head, 1.x head)."""
-_IGNORED = ("data_preprocessor.mean", "data_preprocessor.std")
+_IGNORED = (r"data_preprocessor\.mean", r"data_preprocessor\.std")
 """mmpose 1.x: pre-processing, which the preset states."""
+AS_THEY_ARE = Names()
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Give `network` the weights of the checkpoint file, as float32; ExportError where they do not fit exactly."""
+def load_weights(network: nn.Module, path: Path, names: Names = AS_THEY_ARE) -> None:
+    """Give `network` the weights of the checkpoint file, as float32; ExportError where they do not fit exactly.
+
+    `names` says how the checkpoint calls them.
+    """
     try:
-        weights = fit(read_checkpoint(path), network.state_dict())
+        weights = fit(read_checkpoint(path), network.state_dict(), names)
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error.__cause__
     network.load_state_dict(weights)
 
 
-def load_fitting(network: nn.Module, path: Path) -> list[str]:
+def load_fitting(network: nn.Module, path: Path, names: Names = AS_THEY_ARE) -> list[str]:
     """Give `network` what fits of the checkpoint file, by name and shape; the rest keeps its values.
+
+    `names` says how the checkpoint calls its tensors.
 
     Returns:
         Lines on what was loaded and what was not.
@@ -49,9 +57,7 @@ def load_fitting(network: nn.Module, path: Path) -> list[str]:
     """
     wanted = network.state_dict()
     try:
-        tensors = read_checkpoint(path)
-        names = convert_names(tensors, wanted)
-        renamed = {names[name]: tensor for name, tensor in tensors.items() if name not in _IGNORED}
+        renamed = _rename(read_checkpoint(path), wanted, names)
         fitting = {
             name: tensor.to(wanted[name].dtype)
             for name, tensor in renamed.items()
@@ -158,13 +164,12 @@ def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Names = AS_THEY_ARE) -> dict[str, Tensor]:
     """Rename and convert `tensors` to the names, shapes and dtypes of `wanted`, a network's state dict.
 
     Float tensors of any precision become float32. Batch norm's counters may be missing (PyTorch before 0.4.1).
     """
-    names = convert_names(tensors, wanted)
-    renamed = {names[name]: tensor for name, tensor in tensors.items() if name not in _IGNORED}
+    renamed = _rename(tensors, wanted, names)
     for name in wanted:
         if name.endswith("num_batches_tracked"):
             renamed.setdefault(name, torch.zeros((), dtype=torch.int64))
@@ -187,14 +192,31 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
         raise ExportError(f"the checkpoint's weights are damaged: {_listing('NaN or Inf', broken)}")
 
 
-def convert_names(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Each name without the prefixes of wrappers and other code bases, where that gives one of `wanted`."""
+def _rename(tensors: Mapping[str, Tensor], wanted: Iterable[str], names: Names) -> dict[str, Tensor]:
+    """The tensors by the network's names, without those that nothing needs."""
+    converted = convert_names(tensors, wanted, names)
+    return {converted[name]: tensor for name, tensor in tensors.items() if name in converted}
+
+
+def convert_names(names: Iterable[str], wanted: Iterable[str], how: Names = AS_THEY_ARE) -> dict[str, str]:
+    """Each name, but those that nothing needs, to the network's.
+
+    First as `how` says; then without the prefixes of wrappers and other code bases, where that gives one of `wanted`.
+    """
     known = set(wanted)
-    converted = {name: _strip(name, known) for name in names}
+    ignored = [re.compile(pattern) for pattern in (*_IGNORED, *how.ignored)]
+    kept = [name for name in names if not any(pattern.fullmatch(name) for pattern in ignored)]
+    converted = {name: _strip(_substitute(name, how.renamed), known) for name in kept}
     name, count = max(Counter(converted.values()).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
         raise ExportError(f"the checkpoint has {count} tensors that would become {name!r}")
     return converted
+
+
+def _substitute(name: str, renamed: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in renamed:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _strip(name: str, known: set[str]) -> str:

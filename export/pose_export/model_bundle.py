@@ -44,7 +44,7 @@ def export_model(name: str, checkpoint: Path | None, request: Request, *, tell: 
     preset = request.resolve(entry.preset, entry.name, entry.skeleton)
     path, source = _weights(entry, checkpoint, request, tell)
     network = networks.build(entry)
-    load_weights(network, path)
+    load_weights(network, path, entry.names)
     batch = 1 if request.batch is None else request.batch
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"

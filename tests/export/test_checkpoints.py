@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pose_export import _inert
 from pose_export.checkpoints import convert_names, fit, load_weights, read_checkpoint
+from pose_export.networks import Names
 from pose_runtime.errors import ExportError
 
 
@@ -311,3 +312,15 @@ def test_convert_names_keeps_what_belongs() -> None:
 def test_fit_keeps_the_wanted_order() -> None:
     wanted = {"a": torch.zeros(1), "b": torch.zeros(2)}
     assert list(fit({"b": torch.ones(2), "a": torch.ones(1)}, wanted)) == ["a", "b"]
+
+
+def test_names_of_a_checkpoint() -> None:
+    """Renamed first, then freed of prefixes; what nothing needs is left out, and counts as no misfit."""
+    how = Names(ignored=(r"classifier\..*",), renamed=((r"^net\.(\d+)", r"blocks.\1"), ("gamma", "weight")))
+    wanted = {"blocks.0.weight": torch.zeros(2)}
+    names = convert_names(["net.0.gamma", "classifier.weight"], wanted, how)
+    assert names == {"net.0.gamma": "blocks.0.weight"}
+    given = {"net.0.gamma": torch.ones(2), "classifier.weight": torch.ones(1)}
+    assert fit(given, wanted, how)["blocks.0.weight"].tolist() == [1, 1]
+    with pytest.raises(ExportError, match="unexpected classifier"):
+        fit({"blocks.0.weight": torch.ones(2), "classifier.weight": torch.ones(1)}, wanted)

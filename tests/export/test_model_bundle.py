@@ -35,7 +35,7 @@ class Tiny(torch.nn.Module):  # type: ignore[misc]
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(3)
-    monkeypatch.setattr(networks, "build", lambda entry: Tiny(entry.joints).eval())
+    monkeypatch.setattr(networks, "build", lambda entry: Tiny(entry.keypoints).eval())
     path = tmp_path / "weights.pth"
     torch.save(Tiny(17).state_dict(), path)
     return path

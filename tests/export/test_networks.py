@@ -43,7 +43,7 @@ def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
     width, height = entry.size_wh
     outputs = network(torch.zeros(1, 3, height, width, device="meta"))
     shapes = [tuple(o.shape[1:]) for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
-    joints = entry.joints
+    joints = entry.keypoints
     assert len(entry.outputs) == len(shapes)
     if entry.builder.endswith("JointTiny"):
         assert shapes[2:] == [(joints + 2, height // 4, width // 4), (38, height // 4, width // 4)]

@@ -28,8 +28,8 @@ def architectures() -> Iterator[Any]:
     """One name of each network and width; entries of one differ only in weights, joints and size."""
     seen = set()
     for entry in networks.entries():
-        if (entry.builder, entry.width) not in seen:
-            seen.add((entry.builder, entry.width))
+        if (entry.builder, str(entry.arguments)) not in seen:
+            seen.add((entry.builder, str(entry.arguments)))
             is_ours = entry.builder.startswith("tiny:")
             yield pytest.param(entry.name, marks=[] if is_ours else pytest.mark.slow)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pose_export.networks import _ours as _ours
-from pose_export.networks import _published as _published
-from pose_export.networks._registry import Entry, Source, build, entries, find, names
+from pose_export.networks import entries as _entries  # noqa: F401  # importing it registers every network
+from pose_export.networks._registry import Entry, Names, Published, Source, build, entries, find, names
 
-__all__ = ["Entry", "Source", "build", "entries", "find", "names"]
+__all__ = ["Entry", "Names", "Published", "Source", "build", "entries", "find", "names"]

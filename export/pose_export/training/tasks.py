@@ -126,7 +126,7 @@ def _network(entry: Entry, recipe: Recipe, *, start: bool, tell: Tell) -> nn.Mod
     torch.manual_seed(recipe.seed)
     network = networks.build(entry)
     if start and recipe.init is not None:
-        for line in load_fitting(network, Path(recipe.init)):
+        for line in load_fitting(network, Path(recipe.init), entry.names):
             tell(f"{recipe.init}: {line}")
     return network
 

@@ -6,7 +6,7 @@ Sources: the authors' files (MIT; on Google Drive, but for one mirror in the Ope
 
 from __future__ import annotations
 
-from pose_export.networks._registry import Entry, Source, register
+from pose_export.networks._registry import Entry, Published, Source, register
 from pose_runtime.skeletons import SKELETONS
 
 _MMPOSE = "https://download.openmmlab.com/mmpose/"
@@ -50,18 +50,59 @@ _CLASSES = {"hrnet": "hrnet:HRNet", "higherhrnet": "higherhrnet:HigherHRNet"}
 _OUTPUTS = {"hrnet": ("heatmaps",), "higherhrnet": ("heatmaps_tags", "heatmaps")}
 
 
-def _add(architecture: str, tag: str, parameters: int, sources: tuple[Source, ...], *aliases: str) -> None:
+_METHODS = {
+    "hrnet": (
+        "HRNet",
+        "Sun et al., Deep High-Resolution Representation Learning for Human Pose Estimation, CVPR 2019",
+        2019,
+        "published GFLOPs are multiply-accumulates in units of 2^30",
+    ),
+    "higherhrnet": (
+        "HigherHRNet",
+        "Cheng et al., HigherHRNet: Scale-Aware Representation Learning for Bottom-Up Human Pose Estimation, CVPR 2020",
+        2020,
+        "published GFLOPs count the multiply-accumulates of the transposed convolution four times",
+    ),
+}
+_AUTHORS_TABLES = "the authors' table, flip test"
+_MMPOSE_TABLES = "MMPose's table, flip test"
+
+
+def _coco(value: float, source: str = _AUTHORS_TABLES) -> Published:
+    return Published(metric="COCO val2017 AP", value=value, source=source)
+
+
+def _mpii(value: float, source: str = _AUTHORS_TABLES) -> Published:
+    return Published(metric="MPII val PCKh@0.5", value=value, source=source)
+
+
+def _crowdpose(value: float, source: str) -> Published:
+    return Published(metric="CrowdPose test AP", value=value, source=source)
+
+
+def _add(
+    architecture: str,
+    tag: str,
+    parameters: int,
+    macs: int,
+    accuracy: Published,
+    sources: tuple[Source, ...],
+    *aliases: str,
+) -> None:
     """Tag is `data_WxH` in the publishers' way: height x width, or one number for a square."""
     family, _, width = architecture.partition("_w")
     data, _, size = tag.partition("_")
     skeleton = SKELETONS[_SKELETONS[data]]
+    method, paper, year, note = _METHODS[family]
     height_width = [int(side) for side in size.split("x")]
     register(
         Entry(
             name=f"{architecture}.{tag}",
+            method=method,
+            paper=paper,
+            year=year,
             builder=_CLASSES[family],
-            width=int(width),
-            joints=len(skeleton.names),
+            arguments={"width": int(width), "joints": len(skeleton.names)},
             skeleton=skeleton.name,
             preset=family,
             size_wh=(height_width[-1], height_width[0]),
@@ -69,6 +110,9 @@ def _add(architecture: str, tag: str, parameters: int, sources: tuple[Source, ..
             step=32,
             outputs=_OUTPUTS[family],
             parameters=parameters,
+            macs=macs,
+            note=note,
+            accuracy=(accuracy,),
             sources=sources,
         ),
         *aliases,
@@ -79,6 +123,8 @@ _add(
     "hrnet_w32",
     "coco_256x192",
     28_536_113,
+    7_645_003_776,
+    _coco(74.4),
     (
         _mmpose("top_down/hrnet/hrnet_w32_coco_256x192-c78dce93_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w32_256x192.pth", "1zYC7go9EV0XaSlSBjMaiyE_4TcHc_S38"),
@@ -90,6 +136,8 @@ _add(
     "hrnet_w32",
     "coco_384x288",
     28_536_113,
+    17_201_258_496,
+    _coco(75.8),
     (
         _mmpose("top_down/hrnet/hrnet_w32_coco_384x288-d9f0d786_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w32_384x288.pth"),
@@ -99,6 +147,8 @@ _add(
     "hrnet_w32",
     "mpii_256x256",
     28_536_080,
+    10_193_207_296,
+    _mpii(90.3),
     (
         _mmpose("top_down/hrnet/hrnet_w32_mpii_256x256-6c4f923f_20200812.pth"),
         _authors("pose_mpii/pose_hrnet_w32_256x256.pth", "1_wn2ifmoQprBrFvUCDedjPON4Y6jsN-v"),
@@ -108,12 +158,16 @@ _add(
     "hrnet_w32",
     "crowdpose_256x192",
     28_536_014,
+    7_644_708_864,
+    _crowdpose(67.5, _MMPOSE_TABLES),
     (_mmpose("top_down/hrnet/hrnet_w32_crowdpose_256x192-960be101_20201227.pth"),),
 )
 _add(
     "hrnet_w48",
     "coco_256x192",
     63_595_745,
+    15_691_825_152,
+    _coco(75.1),
     (
         _mmpose("top_down/hrnet/hrnet_w48_coco_256x192-b9e0b3ab_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w48_256x192.pth"),
@@ -124,6 +178,8 @@ _add(
     "hrnet_w48",
     "coco_384x288",
     63_595_745,
+    35_306_606_592,
+    _coco(76.3),
     (
         _mmpose("top_down/hrnet/hrnet_w48_coco_384x288-314c8528_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w48_384x288.pth", "1UoJhTtjHNByZSm96W3yFTfU5upJnsKiS"),
@@ -133,6 +189,8 @@ _add(
     "hrnet_w48",
     "mpii_256x256",
     63_595_696,
+    20_922_236_928,
+    _mpii(90.1, _MMPOSE_TABLES),
     (
         _mmpose("top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth"),
         _authors("pose_mpii/pose_hrnet_w48_256x256.pth"),
@@ -142,6 +200,8 @@ _add(
     "higherhrnet_w32",
     "coco_512",
     28_645_331,
+    46_203_404_288,
+    _coco(67.1),
     (
         _W32_512_MIRROR,
         _mmpose("bottom_up/higher_hrnet32_coco_512x512-8ae85183_20200713.pth"),
@@ -154,6 +214,8 @@ _add(
     "higherhrnet_w32",
     "coco_640",
     28_645_331,
+    72_192_819_200,
+    _coco(68.5),
     (
         _mmpose("bottom_up/higher_hrnet32_coco_640x640-a22fe938_20200712.pth"),
         _authors("pose_higher_hrnet_w32_640.pth.tar", "1uEcQlm1rjV-JRgVbaP79Y5sMLqUX2ciD"),
@@ -163,12 +225,16 @@ _add(
     "higherhrnet_w32",
     "crowdpose_512",
     28_641_962,
+    46_143_635_456,
+    _crowdpose(65.5, _MMPOSE_TABLES),
     (_mmpose("bottom_up/higher_hrnet32_crowdpose_512x512-1aa4a132_20201017.pth"),),
 )
 _add(
     "higherhrnet_w48",
     "coco_640",
     63_827_139,
+    149_468_774_400,
+    _coco(69.9),
     (_authors("pose_higher_hrnet_w48_640.pth.tar", "10j9Wx_I2H6qaw-prAdlJ44fLryDtA-ah"),),
     "higherhrnet_w48",
 )
@@ -176,5 +242,7 @@ _add(
     "higherhrnet_w48",
     "coco_512",
     63_827_139,
+    95_660_015_616,
+    _coco(68.6, _MMPOSE_TABLES),
     (_mmpose("bottom_up/higher_hrnet48_coco_512x512-60fedcbc_20200712.pth"),),
 )
