@@ -58,12 +58,14 @@ inline void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+void bind_boxes(nb::module_& m);
 void bind_embedding(nb::module_& m);
 void bind_heatmap(nb::module_& m);
 void bind_launch(nb::module_& m);
 void bind_offset(nb::module_& m);
 void bind_preprocess(nb::module_& m);
 void bind_paf(nb::module_& m);
+void bind_simcc(nb::module_& m);
 void bind_tracking(nb::module_& m);
 void bind_vector(nb::module_& m);
 

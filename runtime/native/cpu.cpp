@@ -14,11 +14,13 @@ NB_MODULE(JETPOSE_MODULE, m) {
   nb::set_leak_warnings(false);  // Python caches some objects until it ends
   m.def("supports_v3", &supports_v3);
   jetpose::bind_launch(m);
+  jetpose::bind_boxes(m);
   jetpose::bind_embedding(m);
   jetpose::bind_heatmap(m);
   jetpose::bind_offset(m);
   jetpose::bind_preprocess(m);
   jetpose::bind_paf(m);
+  jetpose::bind_simcc(m);
   jetpose::bind_tracking(m);
   jetpose::bind_vector(m);
 }

@@ -169,6 +169,38 @@ extern "C" __global__ void jetpose_cascade_boxes(const float* keypoints, int joi
   vector::boxes(BlockGroup{&shared}, keypoints + 3 * start, joints, first, second, sigma, out + start);
 }
 
+// One block per joint: grid.x = K. xs (K, width), ys (K, height); out (K, 3)
+extern "C" __global__ void jetpose_simcc(const float* xs, int width, const float* ys, int height, float split,
+                                         float* out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const simcc::Point point =
+      simcc::decode(g, xs + (i64)blockIdx.x * width, width, ys + (i64)blockIdx.x * height, height, split);
+  if (g.rank() == 0) {
+    out[3 * blockIdx.x] = point.x;
+    out[3 * blockIdx.x + 1] = point.y;
+    out[3 * blockIdx.x + 2] = point.score;
+  }
+}
+
+// One block: boxes of people, and boxes with keypoints.
+template <class Source>
+__device__ void suppress(const Source& source, const nms::Params& params, const nms::Memory& memory,
+                         const nms::People& people, int* count) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const int found = nms::decode(g, source, params, memory, people);
+  if (g.rank() == 0) *count = found;
+}
+extern "C" __global__ void jetpose_boxes(boxes::Source source, nms::Params params, nms::Memory memory,
+                                         nms::People people, int* count) {
+  suppress(source, params, memory, people, count);
+}
+extern "C" __global__ void jetpose_yolo_pose(yolo_pose::Source source, nms::Params params, nms::Memory memory,
+                                             nms::People people, int* count) {
+  suppress(source, params, memory, people, count);
+}
+
 // Any grid and block, all along x: flags (gridDim.x,), 1 where one of the block's values is not finite.
 extern "C" __global__ void jetpose_finite(const float* values, i64 count, int* flags) {
   __shared__ BlockScratch shared;

@@ -1,6 +1,7 @@
 // Declarations of all entry points of kernels.cu, which explains them: one place for their parameters, from which the
 // compiler of kernels.cu and the launch plans (launch.hpp) take the layout of the argument block.
 #pragma once
+#include "boxes.cuh"
 #include "embedding.cuh"
 #include "finite.cuh"
 #include "group.cuh"
@@ -8,7 +9,9 @@
 #include "offset.cuh"
 #include "paf.cuh"
 #include "preprocess.cuh"
+#include "simcc.cuh"
 #include "vector.cuh"
+#include "yolo_pose.cuh"
 
 #if !defined(__CUDACC__) && !defined(__CUDACC_RTC__) && !defined(__global__)
 #define __global__  // only the types are of use
@@ -59,6 +62,12 @@ __global__ void jetpose_vector(const float* values, const jetpose::vector::Box* 
                                float* out);
 __global__ void jetpose_cascade_boxes(const float* keypoints, int joints, int first, int second, float sigma,
                                       jetpose::vector::Box* out);
+
+__global__ void jetpose_simcc(const float* xs, int width, const float* ys, int height, float split, float* out);
+__global__ void jetpose_boxes(jetpose::boxes::Source source, jetpose::nms::Params params, jetpose::nms::Memory memory,
+                              jetpose::nms::People people, int* count);
+__global__ void jetpose_yolo_pose(jetpose::yolo_pose::Source source, jetpose::nms::Params params,
+                                  jetpose::nms::Memory memory, jetpose::nms::People people, int* count);
 
 __global__ void jetpose_finite(const float* values, jetpose::i64 count, int* flags);
 __global__ void jetpose_finite_half(const unsigned short* values, jetpose::i64 count, float* out, int* flags);

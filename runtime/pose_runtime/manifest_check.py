@@ -15,13 +15,14 @@ import msgspec
 import numpy as np
 
 from pose_runtime.arrays import FloatArray
+from pose_runtime.decode import BoxesDecoder, SimccDecoder, YoloPoseDecoder
+from pose_runtime.decode._common import PROBE_SIDE
 from pose_runtime.errors import BundleError, DecodeError
 from pose_runtime.geometry import Crop, ShortSide
-from pose_runtime.manifest import MANIFEST, VERSION, Graph, Input, Manifest, Sha256
+from pose_runtime.manifest import MANIFEST, VERSION, Graph, Input, Manifest, Output, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
-_PROBE_SIDE = 64
 _AT = re.compile(r"(?P<what>.*?) - at (?P<where>.*)", re.DOTALL)
 
 
@@ -143,6 +144,9 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "embedding": ("heatmaps", "tags"),
     "offset": ("heatmaps", "offsets"),
     "vector": ("vector",),
+    "simcc": ("simcc",),
+    "yolo_pose": ("boxes",),
+    "boxes": ("boxes",),
 }
 
 
@@ -157,7 +161,7 @@ def _output_problems(manifest: Manifest) -> Iterator[str]:
             yield f"$.outputs: none has role {role}, which decoder {family} needs"
     for i, output in enumerate(manifest.outputs):
         count = output.channels[1] - output.channels[0]
-        if output.role == "heatmaps" and count != k:
+        if output.role == "heatmaps" and family != "boxes" and count != k:
             yield f"$.outputs[{i}].channels: got {count} of heatmaps, wanted {k} for {k} keypoints"
     yield from _decoder_problems(manifest)
 
@@ -166,17 +170,24 @@ def _decoder_problems(manifest: Manifest) -> Iterator[str]:
     """Decode empty maps of a small input: every rule that a decoder has for its parameters and outputs speaks up."""
     outputs: dict[str, list[FloatArray]] = {}
     for output in manifest.outputs:
-        side = min(max(round(_PROBE_SIDE / output.stride), 1), _PROBE_SIDE)
-        shape = (side, side) if output.role != "vector" else ()
-        maps = np.zeros((output.channels[1] - output.channels[0], *shape), np.float32)
-        outputs.setdefault(output.role, []).append(maps)
+        of_role = outputs.setdefault(output.role, [])
+        of_role.append(np.zeros(_probe_shape(manifest, output, len(of_role)), np.float32))
     try:
-        keypoints = manifest.decoder(outputs, (_PROBE_SIDE, _PROBE_SIDE)).keypoints
+        keypoints = manifest.decoder(outputs, (PROBE_SIDE, PROBE_SIDE)).keypoints
     except DecodeError as error:
         yield f"$.decoder: {error}"
         return
     if keypoints.shape[1] != len(manifest.skeleton.names):
         yield f"$.decoder: gives {keypoints.shape[1]} keypoints, $.skeleton has {len(manifest.skeleton.names)}"
+
+
+def _probe_shape(manifest: Manifest, output: Output, index: int) -> tuple[int, ...]:
+    """Of an output for a small input; `index` is its place among those of its role."""
+    count, decoder = output.channels[1] - output.channels[0], manifest.decoder
+    if isinstance(decoder, SimccDecoder | YoloPoseDecoder | BoxesDecoder):
+        return decoder.probe_shape(output.role, index, count, len(manifest.skeleton.names))
+    side = min(max(round(PROBE_SIDE / output.stride), 1), PROBE_SIDE)
+    return (count,) if output.role == "vector" else (count, side, side)
 
 
 def _graph_problems(manifest: Manifest) -> Iterator[str]:

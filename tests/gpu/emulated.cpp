@@ -67,6 +67,7 @@ struct Entry<kernel> {
 
 #define KERNEL(name) {#name, {&Entry<&name>::run, &Entry<&name>::ends}}
 const std::map<std::string, Kernel> kernels{
+    KERNEL(jetpose_boxes),
     KERNEL(jetpose_cascade_boxes),
     KERNEL(jetpose_embedding_group_maps),
     KERNEL(jetpose_embedding_group_outputs),
@@ -85,7 +86,9 @@ const std::map<std::string, Kernel> kernels{
     KERNEL(jetpose_preprocess_crops),
     KERNEL(jetpose_preprocess_crops_half),
     KERNEL(jetpose_preprocess_half),
+    KERNEL(jetpose_simcc),
     KERNEL(jetpose_vector),
+    KERNEL(jetpose_yolo_pose),
 };
 
 std::mutex one_at_a_time;  // a block is the process's

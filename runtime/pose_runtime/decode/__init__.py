@@ -7,6 +7,7 @@ Arrays are C-contiguous float32 (others are copied); coordinates are x, y with t
 from __future__ import annotations
 
 from pose_runtime.decode._common import Decoded, Grid
+from pose_runtime.decode.boxes import BoxesDecoder, BoxLayout, boxes
 from pose_runtime.decode.embedding import (
     COCO_ORDER,
     CROWDPOSE_ORDER,
@@ -30,7 +31,9 @@ from pose_runtime.decode.paf import (
     paf_parts,
     paf_sample,
 )
+from pose_runtime.decode.simcc import SimccDecoder, simcc
 from pose_runtime.decode.vector import VectorDecoder, cascade_boxes, vector
+from pose_runtime.decode.yolo_pose import PoseLayout, YoloPoseDecoder, yolo_pose
 
 __all__ = [
     "BODY25_LIMBS",
@@ -39,6 +42,8 @@ __all__ = [
     "CROWDPOSE_ORDER",
     "MPI15_LIMBS",
     "TRT_POSE_LIMBS",
+    "BoxLayout",
+    "BoxesDecoder",
     "Decoded",
     "Decoder",
     "Embedded",
@@ -49,8 +54,12 @@ __all__ = [
     "PafDecoder",
     "PafParts",
     "Pass",
+    "PoseLayout",
+    "SimccDecoder",
     "VectorDecoder",
+    "YoloPoseDecoder",
     "aggregate",
+    "boxes",
     "cascade_boxes",
     "embedding",
     "embedding_outputs",
@@ -61,8 +70,19 @@ __all__ = [
     "paf",
     "paf_parts",
     "paf_sample",
+    "simcc",
     "vector",
+    "yolo_pose",
 ]
 
-Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder | OffsetDecoder | VectorDecoder
+Decoder = (
+    HeatmapDecoder
+    | PafDecoder
+    | EmbeddingDecoder
+    | OffsetDecoder
+    | VectorDecoder
+    | SimccDecoder
+    | YoloPoseDecoder
+    | BoxesDecoder
+)
 """Any family's decoder; a new family adds its struct to this union."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
+
+from msgspec import Meta
 
 from pose_runtime.arrays import FloatArray
 from pose_runtime.errors import DecodeError
@@ -17,6 +19,15 @@ corner   x_input = x_map · s, with s = input width / map width (HRNet, HigherHR
 centre   x_input = (x_map + 0.5) · s - 0.5
 aligned  x_input = x_map · (input width - 1) / (map width - 1) (DARK, UDP)
 """
+
+PROBE_SIDE = 64
+"""Side of the small input with which a manifest's decoder is tried, pixels."""
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""Of a score or an overlap."""
+
+MaxPeople = Annotated[int, Meta(ge=1, le=1000)]
+"""The best so many people are returned."""
 
 
 class Decoded(NamedTuple):

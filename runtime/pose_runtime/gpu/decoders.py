@@ -15,15 +15,19 @@ import numpy as np
 from pose_runtime._native import native
 from pose_runtime.arrays import ByteArray, FloatArray
 from pose_runtime.decode import (
+    BoxesDecoder,
     Decoded,
     Decoder,
     EmbeddingDecoder,
     HeatmapDecoder,
     OffsetDecoder,
     PafDecoder,
+    SimccDecoder,
     VectorDecoder,
+    YoloPoseDecoder,
 )
 from pose_runtime.decode._common import only
+from pose_runtime.decode.yolo_pose import joints_of
 from pose_runtime.errors import DecodeError, EngineError
 from pose_runtime.gpu.launch import Launch
 
@@ -36,7 +40,8 @@ class DeviceMaps(NamedTuple):
 
     Attributes:
         address: of the first value; of this image's row where the network's batch is larger.
-        shape: without the batch, as the decoder on the CPU takes it: (C, H, W), or (2K,) of role `vector`.
+        shape: without the batch, as the decoder on the CPU takes it: (C, H, W), (2K,) of role `vector`, (K, bins) of
+            role `simcc`, rows of role `boxes`.
     """
 
     address: int
@@ -126,6 +131,12 @@ def plan_decoder(
             return _plan_embedding(decoder, outputs, input_wh, block)
         if isinstance(decoder, OffsetDecoder):
             return _plan_offset(decoder, outputs, input_wh, block)
+        if isinstance(decoder, SimccDecoder):
+            return _plan_simcc(decoder, outputs, input_wh, block)
+        if isinstance(decoder, YoloPoseDecoder):
+            return _plan_yolo_pose(decoder, outputs, block)
+        if isinstance(decoder, BoxesDecoder):
+            return _plan_boxes(decoder, outputs, input_wh, block)
         return _plan_vector(decoder, outputs, input_wh, block)
     except DecodeError:
         raise
@@ -169,6 +180,44 @@ def _plan_vector(
         lambda arena: native.plan_vector(values, box, decoder.origin == "corner", block, arena),
         values.shape[0] // 2,
         decoder.person,
+    )
+
+
+def _plan_simcc(
+    decoder: SimccDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], input_wh: tuple[int, int], block: int
+) -> DecodePlan:
+    xs, ys = decoder.rows(outputs, input_wh)
+    return _single(
+        lambda arena: native.plan_simcc(xs, ys, decoder.split_ratio, block, arena), xs.shape[0], decoder.person
+    )
+
+
+def _plan_yolo_pose(
+    decoder: YoloPoseDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], block: int
+) -> DecodePlan:
+    values = only(outputs, "boxes")
+    joints = joints_of(values.shape, decoder.layout, decoder.classes)
+    what = (values, joints, decoder.classes, decoder.layout == "end_to_end")
+    limits = (decoder.confidence, decoder.max_iou, decoder.max_people)
+    return _many(
+        lambda arena: native.plan_yolo_pose(*what, *limits, block, arena),
+        decoder.max_people,
+        joints,
+        decoder.people,
+    )
+
+
+def _plan_boxes(
+    decoder: BoxesDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], input_wh: tuple[int, int], block: int
+) -> DecodePlan:
+    numbers, factors, arrays = decoder.arguments(outputs, input_wh)
+    addresses = [array.address for array in arrays] + [0] * (3 - len(arrays))
+    limits = (decoder.min_score, decoder.max_iou, decoder.max_people)
+    return _many(
+        lambda arena: native.plan_boxes(numbers, factors, addresses, *limits, block, arena),
+        decoder.max_people,
+        2,
+        decoder.people,
     )
 
 
