@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
 
@@ -25,6 +26,7 @@ from pose_runtime.networks import DEFAULT
 from pose_runtime.plan_cache import PlanCache
 from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
+from pose_runtime.top_down import TopDownPipeline
 
 __all__ = ["BasePipeline", "Image", "Pipeline", "Timings", "open_pipeline"]
 
@@ -53,7 +55,8 @@ class Pipeline(BasePipeline):
 
     def __init__(self, manifest: Manifest, engine: Engine, choice: Choice | None = None) -> None:
         check_fit(manifest, engine)
-        super().__init__(manifest, choice, manifest.input.batch or MAX_BATCH)
+        most = manifest.detector.max_people if manifest.detector else MAX_BATCH
+        super().__init__(manifest, choice, manifest.input.batch or most)
         self.engine = engine
         self.outputs: Mapping[str, AnyArray] = {}
         self._inputs = InputBuffer(engine, manifest.input)
@@ -140,6 +143,26 @@ def open_pipeline(
     ordinal = cuda_ordinal(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
+    if bundle.manifest.detector is None:
+        return _open_one(bundle, device, ordinal, threads, graph, cache)
+    part = bundle.part("detector")
+    of_part = graph if graph in part.manifest.graphs else None
+    with ExitStack() as opened:
+        detector = opened.enter_context(_open_one(part, device, ordinal, threads, of_part, cache))
+        crops = opened.enter_context(_open_one(bundle, device, ordinal, threads, graph, cache))
+        opened.pop_all()
+    return TopDownPipeline(bundle.manifest.detector, detector, crops)
+
+
+def _open_one(
+    bundle: Bundle,
+    device: str,
+    ordinal: int | None,
+    threads: int | None,
+    graph: GraphRole | None,
+    cache: str | os.PathLike[str] | None,
+) -> BasePipeline:
+    """Of a bundle's own network, without its parts."""
     if ordinal is not None:
         from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
 
