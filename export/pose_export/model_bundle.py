@@ -31,7 +31,8 @@ def export_model(name: str, checkpoint: Path | None, request: Request, *, tell: 
     Args:
         name: as `networks.find` takes.
         checkpoint: the weights; None downloads the published ones.
-        request: the other options. Without a size the graph has the one that the weights were trained for.
+        request: the other options. Without a size the graph has the one that the weights were trained for; without a
+            batch size it takes one input, or any number where a detector may find so many people.
         tell: is told of each step.
 
     Raises:
@@ -45,7 +46,7 @@ def export_model(name: str, checkpoint: Path | None, request: Request, *, tell: 
     path, source = _weights(entry, checkpoint, request, tell)
     network = networks.build(entry)
     load_weights(network, path, entry.names)
-    batch = 1 if request.batch is None else request.batch
+    batch = (0 if request.detector else 1) if request.batch is None else request.batch
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         tell(f"exporting {entry.name}")

@@ -79,8 +79,8 @@ def run(
     """Find the people in every picture.
 
     Args:
-        pipeline: of the bundle. A network that takes one person per box gets the boxes of the annotated people that
-            count.
+        pipeline: of the bundle. A network that takes one person per box and has no detector gets the boxes of the
+            annotated people that count.
         pictures: to look at.
         images: the folder of their files.
         min_score: people with a lower score are left out.
@@ -94,7 +94,8 @@ def run(
     found: dict[int, Poses] = {}
     first_bad = ""
     timings: list[Timings] = []
-    crops = isinstance(pipeline.manifest.input.resize, Crop)
+    manifest = pipeline.manifest
+    crops = isinstance(manifest.input.resize, Crop) and manifest.detector is None
     for done, picture in enumerate(pictures, 1):
         try:
             image = read_picture(images, picture)
