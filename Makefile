@@ -60,9 +60,12 @@ endif
 	  --json $(OUT)/poses.jsonl --save $(demo_save) --sheet $(OUT)/sheet.png
 	@echo "people drawn: $(demo_save)   at a glance: $(OUT)/sheet.png   poses: $(OUT)/poses.jsonl"
 
+# Two processes: much of the suite waits. A file's tests stay together, for they share what is costly to make.
+pytest := python -m pytest --numprocesses 2 --dist loadfile
+
 # The suite; then the native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
 test: $(VENV)/dev
-	$(in_venv) JETPOSE_NATIVE_TEST=$$($(in_venv) tests/native/build.sh lanes) python -m pytest
+	$(in_venv) JETPOSE_NATIVE_TEST=$$($(in_venv) tests/native/build.sh lanes) $(pytest)
 	$(in_venv) tests/native/run.sh asan
 	$(in_venv) tests/native/run.sh tsan -k "not goldens"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pose_runtime
+from peers.xvfb import screen
 
 CODE = """
 import time
@@ -35,18 +36,8 @@ print("ended", flush=True)
 
 @pytest.fixture
 def display() -> Iterator[str]:
-    if shutil.which("Xvfb") is None:
-        pytest.skip("no Xvfb here")
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    try:
-        with os.fdopen(read) as number:
-            yield f":{number.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait(10)
+    with screen(1600, 1000) as name:
+        yield name
 
 
 def test_windows_of_two_sources(display: str) -> None:

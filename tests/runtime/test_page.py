@@ -158,15 +158,24 @@ def test_options_are_a_table_with_bounds() -> None:
             msgspec.convert(table, ServeOptions)
 
 
-def test_a_token_comes_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "token"
+def token_file(folder: Path) -> str:
+    path = folder / "token"
     path.write_text(TOKEN + "\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_a_token_comes_from_a_file(tmp_path: Path) -> None:
+    path = Path(token_file(tmp_path))
     assert read_token(str(path)) == TOKEN
     for bad in ("", "short", "x" * 257, "with spaces in the middle", "x" * 5000, "schlüssel-schlüssel"):
         path.write_text(bad)
         with pytest.raises(SinkError, match="wanted a token") as caught:
             read_token(str(path))
         assert not bad or bad not in str(caught.value)
+    path.chmod(0o644)
+    with pytest.raises(SinkError, match="everybody may read this secret"):
+        read_token(str(path))
     with pytest.raises(SinkError, match="No such file"):
         read_token(str(tmp_path / "none"))
 
@@ -320,8 +329,7 @@ def test_the_status_as_json() -> None:
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_health_needs_no_token_and_tells_nothing_private(alive: bool, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(TOKEN)
-    with page(status(alive=alive), token_file=str(tmp_path / "token")) as served:
+    with page(status(alive=alive), token_file=token_file(tmp_path)) as served:
         code, _, body = get(served, "/healthz", {"Host": "probe.example"})
         assert code == (200 if alive else 503)
         assert json.loads(body) == {"alive": alive, "uptime_s": 75.0}
@@ -397,8 +405,7 @@ def test_elsewhere_a_random_token_is_said_once(caplog: pytest.LogCaptureFixture)
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Page]:
-    (tmp_path / "token").write_text(TOKEN)
-    with page(token_file=str(tmp_path / "token"), hosts=("poses.example",)) as served:
+    with page(token_file=token_file(tmp_path), hosts=("poses.example",)) as served:
         yield served
 
 
@@ -433,8 +440,7 @@ def test_programs_show_it_as_a_bearer(headers: dict[str, str], code: int, guarde
 
 
 def test_metrics_may_be_open(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(TOKEN)
-    with page(token_file=str(tmp_path / "token"), open_metrics=True) as served:
+    with page(token_file=token_file(tmp_path), open_metrics=True) as served:
         assert get(served, "/metrics")[0] == 200
         assert get(served, "/api/status")[0] == 401
 

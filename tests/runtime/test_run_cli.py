@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 
 import pose_runtime
 import tiny
+from peers.xvfb import screen
 from pose_runtime import networks, runner
 from pose_runtime.cli import _progress, bench
 from pose_runtime.cli import run as cli
@@ -459,22 +459,8 @@ def test_without_a_display_it_says_each_second_how_it_goes(
 
 @pytest.fixture(scope="module")
 def display() -> Iterator[str]:
-    """The name of a screen that nobody sees."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("no Xvfb")
-    read, write = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24", "-noreset"],
-        pass_fds=[write],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(write)
-    try:
-        with os.fdopen(read) as answer:
-            yield f":{answer.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait()
+    with screen(320, 240) as name:
+        yield name
 
 
 def on_display(display: str, *arguments: object) -> subprocess.Popen[str]:

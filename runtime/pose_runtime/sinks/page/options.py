@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct
 
 from pose_runtime.errors import SinkError
+from pose_runtime.sinks.secret_file import read_secret
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}")  # what a URL and a cookie take unquoted
-_MOST_TOKEN_BYTES = 4096
 
 
 class Address(NamedTuple):
@@ -90,15 +90,10 @@ def read_token(path: str) -> str:
     """The token that a file holds, without the line's end.
 
     Raises:
-        SinkError: no such file, or what it holds is no token; the message does not show it.
+        SinkError: as `read_secret`, or what it holds is no token; the message does not show it.
     """
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_TOKEN_BYTES + 1)
-    except OSError as error:
-        raise SinkError(f"{path}: cannot read the token: {error.strerror}") from error
-    token = data.decode("latin-1").strip()
-    if len(data) > _MOST_TOKEN_BYTES or not _TOKEN.fullmatch(token):
+    token = read_secret(Path(path)).strip()
+    if not _TOKEN.fullmatch(token):
         raise SinkError(f"{path}: wanted a token of 16 to 256 letters, digits, '.', '_', '~' or '-', such as that of "
                         "`openssl rand -hex 16`")  # fmt: skip
     return token
