@@ -69,6 +69,8 @@ def _weights(entry: Entry, checkpoint: Path | None, request: Request, tell: Tell
     if checkpoint is not None:
         origin, licence, path = checkpoint.name, "unknown", checkpoint
     else:
+        if not entry.sources:
+            raise ExportError(f"{entry.name}: its authors published no weights; train some and give --checkpoint FILE")
         published = next((source for source in entry.sources if source.algorithm), entry.sources[0])
         if published.url.startswith(PACKAGE):
             origin = f"jetpose {version()}, {published.file}"

@@ -126,7 +126,9 @@ def plan_decoder(
             return _plan_embedding(decoder, outputs, input_wh, block)
         if isinstance(decoder, OffsetDecoder):
             return _plan_offset(decoder, outputs, input_wh, block)
-        return _plan_vector(decoder, outputs, input_wh, block)
+        if isinstance(decoder, VectorDecoder):
+            return _plan_vector(decoder, outputs, input_wh, block)
+        raise DecodeError("window: no kernels yet")
     except DecodeError:
         raise
     except ValueError as error:  # of the native code
