@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import ArrayLike
 
+from pose_runtime._native import native
 from pose_runtime.arrays import FloatArray, as_maps
 from pose_runtime.decode._common import Decoded, Grid, only
-from pose_runtime.decode.heatmap import heatmap
 from pose_runtime.errors import DecodeError
 
 
@@ -29,9 +29,13 @@ def window(fine: ArrayLike, windows: ArrayLike, *, stride: float = 1.0) -> Float
         float32 (N, K, 3): x, y in input pixels and the map's height there. NaN, NaN, 0 where a map has no finite
         positive maximum.
     """
-    points = heatmap(fine)
-    points[..., :2] = as_maps("windows", windows, (*points.shape[:2], 2)) + np.float32(stride) * points[..., :2]
-    return points
+    maps = as_maps("fine", fine, (None, None, None, None))
+    corners = as_maps("windows", windows, (*maps.shape[:2], 2))
+    if not 0 < stride < np.inf:
+        raise DecodeError(f"stride: got {stride}, wanted a positive number of input pixels")
+    out = np.empty((*maps.shape[:2], 3), np.float32)
+    native.window(maps, corners, stride, out)
+    return out
 
 
 class WindowDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family", tag="window"):
