@@ -60,8 +60,8 @@ endif
 	  --json $(OUT)/poses.jsonl --save $(demo_save) --sheet $(OUT)/sheet.png
 	@echo "people drawn: $(demo_save)   at a glance: $(OUT)/sheet.png   poses: $(OUT)/poses.jsonl"
 
-# Two processes: much of the suite waits. A file's tests stay together, for they share what is costly to make.
-pytest := python -m pytest --numprocesses 2 --dist loadfile
+# Two processes: much of the suite waits.
+pytest := python -m pytest --numprocesses 2 --dist worksteal
 
 # The suite; then the native operations under AddressSanitizer and UBSan, and on four lanes under ThreadSanitizer.
 test: $(VENV)/dev

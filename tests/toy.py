@@ -9,8 +9,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from pose_runtime.bundle import Bundle, write_bundle
+from pose_runtime.bundle import Bundle, as_part, write_bundle
 from pose_runtime.manifest import Manifest
+from pose_runtime.skeletons import BOX2
 
 FILES = {
     "reference.onnx": b"no real graph",
@@ -82,3 +83,40 @@ def manifest_dict() -> dict[str, Any]:
 def toy_bundle(path: Path) -> Bundle:
     """Write it to `path`."""
     return write_bundle(path, msgspec.convert(manifest_dict(), Manifest), FILES)
+
+
+CROPS = {
+    **manifest_dict()["input"],
+    "resize": {"rule": "crop", "enlarge": 1.25, "convention": "hrnet", "round_pixels": True},
+}
+DETECTOR = {
+    "every": 1,
+    "min_score": 0.2,
+    "max_people": 20,
+    "rescore": "box",
+    "min_keypoint": 0.2,
+    "nms_oks": 0.9,
+}
+
+
+def write(path: Path, changes: dict[str, Any] | None = None, files: dict[str, bytes] | None = None) -> Bundle:
+    """The bundle with other top-level values and more files."""
+    manifest = msgspec.convert(manifest_dict() | (changes or {}), Manifest)
+    return write_bundle(path, manifest, FILES | (files or {}))
+
+
+def write_with_detector(
+    path: Path, changes: dict[str, Any] | None = None, files: dict[str, bytes] | None = None
+) -> Bundle:
+    """A bundle of crops with a detector in front; `changes` are the detector's, `files` the whole bundle's."""
+    boxes = {
+        "skeleton": msgspec.to_builtins(BOX2),
+        "outputs": [{"tensor": "maps", "role": "heatmaps", "channels": [0, 2], "stride": 1.0}],
+    }
+    check = manifest_dict()["check"]
+    check["frames"][0]["keypoints"] = [[[1.5, 2.0, 0.9], None]]
+    if "skeleton" in (changes or {}):
+        boxes = {}
+        check = manifest_dict()["check"]
+    part = write(path.with_suffix(".part"), boxes | {"check": check} | (changes or {}))
+    return write(path, {"detector": DETECTOR, "input": CROPS}, as_part(part, "detector") | (files or {}))

@@ -3,6 +3,7 @@
     manifest.json      see `manifest.py`
     reference.onnx     graphs by role, see `manifest.Graph`
     check/*.png        frames with known poses
+    detector/          another network with a part in this: a whole bundle, whose files this manifest lists, too
 
 Written whole or not at all, never changed afterwards. Loading trusts nothing: every file is listed with its SHA-256,
 nothing else may be there, nothing is a link.
@@ -20,11 +21,11 @@ import msgspec
 
 from pose_runtime.errors import BundleError
 from pose_runtime.folder import hash_file, new_folder, read_file, walk, write_files
-from pose_runtime.manifest import GraphRole, Manifest
+from pose_runtime.manifest import MANIFEST, GraphRole, Manifest
 from pose_runtime.manifest_check import parse_manifest
 from pose_runtime.networks import DEFAULT, bundle_path, no_such_bundle
+from pose_runtime.skeletons import BOX2
 
-MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_FILE_BYTES = 2 << 30
 """Largest single file: ONNX is protobuf, which ends at 2 GiB."""
@@ -52,6 +53,13 @@ class Bundle:
         _compare(self.path / name, hashlib.sha256(data).hexdigest(), self.manifest.files[name])
         return data
 
+    def manifest_bytes(self) -> bytes:
+        """The manifest that the bundle was loaded from. Raises BundleError: it was changed since."""
+        data = read_file(self.path, MANIFEST, MAX_MANIFEST_BYTES)
+        if hashlib.sha256(data).hexdigest() != self.digest:
+            raise BundleError(f"{self.path / MANIFEST}: changed since the bundle was loaded")
+        return data
+
     def graph_bytes(self, role: GraphRole) -> bytes:
         """A graph's ONNX, verified; give these bytes to the engine. Raises BundleError."""
         return self.file_bytes(self._graph_file(role))
@@ -61,6 +69,18 @@ class Bundle:
         name = self._graph_file(role)
         _compare(self.path / name, hash_file(self.path, name, MAX_FILE_BYTES), self.manifest.files[name])
         return self.path / name
+
+    def part(self, name: str) -> Bundle:
+        """The bundle in one of `manifest.parts`; it opens, builds and proves itself as any. Raises BundleError."""
+        if name not in self.manifest.parts:
+            raise BundleError(f"{self.path}: has no part {name}")
+        data = self.file_bytes(f"{name}/{MANIFEST}")
+        return Bundle(self.path / name, _parse_part(data, self, name), hashlib.sha256(data).hexdigest())
+
+    @property
+    def parts(self) -> dict[str, Bundle]:
+        """All of them, by name. Raises BundleError."""
+        return {name: self.part(name) for name in self.manifest.parts}
 
     def _graph_file(self, role: GraphRole) -> str:
         graph = self.manifest.graphs.get(role)
@@ -119,7 +139,32 @@ def _load(folder: Path) -> Bundle:
             raise BundleError(f"{folder / name}: is not listed in {MANIFEST} $.files")
     for name, digest in manifest.files.items():
         _compare(folder / name, hash_file(folder, name, MAX_FILE_BYTES), digest)
-    return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
+    bundle = Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
+    for part in manifest.parts:
+        bundle.part(part)
+    return bundle
+
+
+def _parse_part(data: bytes, whole: Bundle, name: str) -> Manifest:
+    """The manifest of a part: it lists what the whole one lists in its folder, and fits what it is for."""
+    path, prefix = whole.path / name, f"{name}/"
+    part = parse_manifest(data, str(path / MANIFEST))
+    listed = {file: digest for file, digest in whole.manifest.files.items() if file.startswith(prefix)}
+    del listed[prefix + MANIFEST]
+    if listed != {prefix + file: digest for file, digest in part.files.items()}:
+        raise BundleError(f"{path / MANIFEST}: $.files: the whole bundle's {MANIFEST} lists others in {prefix}")
+    if part.parts:
+        raise BundleError(f"{path / MANIFEST}: has parts of its own; wanted one network")
+    skeleton = BOX2 if name == "detector" else whole.manifest.skeleton
+    if part.skeleton.names != skeleton.names:
+        raise BundleError(f"{path / MANIFEST}: $.skeleton: got {part.skeleton.name}, wanted {skeleton.name} for {name}")
+    return part
+
+
+def as_part(bundle: Bundle, name: str) -> dict[str, bytes]:
+    """All files of a bundle by the names that they have as part `name` of another. Raises BundleError."""
+    files = {f"{name}/{file}": bundle.file_bytes(file) for file in bundle.manifest.files}
+    return {f"{name}/{MANIFEST}": bundle.manifest_bytes(), **files}
 
 
 def write_bundle(

@@ -18,13 +18,16 @@ from pathlib import Path
 
 from pose_runtime.errors import BundleError
 
+MAX_DEPTH = 2
+"""Folders within folders: a part of a bundle has a folder of its own, and in it one of check frames."""
+
 _CHUNK = 1 << 20
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 
 
 @contextmanager
 def _opened(folder: Path, name: str, limit: int) -> Iterator[tuple[int, int]]:
-    """Descriptor and size of a regular file `name` ("file" or "sub/file") of `folder`; no component is a link."""
+    """Descriptor and size of a regular file `name`, perhaps in sub-folders, of `folder`; no component is a link."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptors: list[int] = []
     try:
@@ -73,33 +76,31 @@ def hash_file(folder: Path, name: str, limit: int) -> str:
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Names of all that is no folder, as `file` or `sub/file`, and of folders that are empty or deeper, with a `/`.
+    """Names of all that is no folder, as `file` or `sub/file`, and of folders that are empty or too deep, with a `/`.
 
     Raises:
         BundleError: a link, a pipe, a device or a socket.
     """
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk_below(folder, entry.name)
-                else:
-                    yield _checked_name(folder, entry.name, entry)
+        yield from _walk(folder, "", MAX_DEPTH)
     except OSError as error:
         raise BundleError(f"{folder}: {error.strerror or error}") from error
 
 
-def _walk_below(folder: Path, parent: str) -> Iterator[str]:
+def _walk(folder: Path, parent: str, depth: int) -> Iterator[str]:
     empty = True
     with os.scandir(folder / parent) as entries:
         for entry in entries:
             empty = False
-            if entry.is_dir(follow_symlinks=False):
-                yield f"{parent}/{entry.name}/"
+            name = f"{parent}{entry.name}"
+            if not entry.is_dir(follow_symlinks=False):
+                yield _checked_name(folder, name, entry)
+            elif depth:
+                yield from _walk(folder, f"{name}/", depth - 1)
             else:
-                yield _checked_name(folder, f"{parent}/{entry.name}", entry)
-    if empty:
-        yield f"{parent}/"
+                yield f"{name}/"
+    if empty and parent:
+        yield parent
 
 
 def _checked_name(folder: Path, name: str, entry: os.DirEntry[str]) -> str:
@@ -127,7 +128,7 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         temporary.chmod(0o777 & ~_umask())
         yield temporary
-        for folder in [*(f for f in temporary.iterdir() if f.is_dir()), temporary]:
+        for folder in [*(f for f in temporary.rglob("*") if f.is_dir()), temporary]:
             sync_folder(folder)
         put_folder(temporary, path, overwrite=overwrite)
         sync_folder(path.parent)
@@ -141,7 +142,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write new files (`file` or `sub/file`) and fsync each."""
     for name, data in files.items():
         target = folder / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             file.write(data)
             file.flush()

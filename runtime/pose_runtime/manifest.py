@@ -10,11 +10,13 @@ from pose_runtime.decode import Decoder
 from pose_runtime.geometry import Resize
 from pose_runtime.skeletons import Skeleton
 
+MANIFEST = "manifest.json"
 VERSION = 1
+MAX_FILES = 1024
 
 # \Z, not $, which also matches before a last line feed.
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?\Z")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,2}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector", "windows", "fine"]
 VALUES: tuple[Role, ...] = ("vector", "windows")
@@ -132,13 +134,49 @@ class Check(_Base, frozen=True, kw_only=True):
     frames: Annotated[tuple[CheckFrame, ...], Meta(min_length=1, max_length=64)]
 
 
-class Manifest(_Base, frozen=True, kw_only=True):
+class Detector(_Base, frozen=True, kw_only=True):
+    """How the network in the part `detector`, whose people are boxes (skeleton `box2`), gives this one its crops.
+
+    Attributes:
+        every: it runs on every so manieth frame of a source; in between, boxes come from the last poses.
+        min_score: boxes below it are left out.
+        max_people: the best so many boxes are taken.
+        rescore: a person's score: `keypoints`, the decoder's own; `box`, that of the box times the mean of the keypoint
+            scores above `min_keypoint` (SimpleBaseline, HRNet); `mean`, the mean over all keypoints, a missing one
+            being 0 (G-RMI).
+        min_keypoint: see `rescore`.
+        nms_oks: of two people whose OKS is above it, the one of the higher score stays.
+    """
+
+    every: Annotated[int, Meta(ge=1, le=1000)]
+    min_score: Annotated[float, Meta(ge=0, le=1)]
+    max_people: Annotated[int, Meta(ge=1, le=256)]
+    rescore: Literal["keypoints", "box", "mean"]
+    min_keypoint: Annotated[float, Meta(ge=0, le=1)]
+    nms_oks: Annotated[float, Meta(gt=0, le=1)]
+
+
+class Stage(_Base, frozen=True, kw_only=True):
+    """How a cascade's next network, in the part `stage2`, `stage3`, …, refines each joint in a crop of its own.
+
+    Attributes:
+        torso: two opposite joints, such as left shoulder and right hip; their distance is the person's diameter.
+        sigma: the crop is a square around the joint, so many diameters wide (DeepPose).
+    """
+
+    torso: tuple[Channel, Channel]
+    sigma: Annotated[float, Meta(gt=0, le=100)]
+
+
+class Manifest(_Base, frozen=True, kw_only=True, omit_defaults=True):
     """The whole of `manifest.json`.
 
     Attributes:
         version: of this format.
         jetpose: version of jetpose that wrote it.
-        files: SHA-256 of every file but the manifest.
+        files: SHA-256 of every file but the manifest, with those of parts.
+        detector: where a part finds the people; None where the caller does, or none are needed.
+        stages: of a cascade, those after this network; part i of them is `stage{i + 2}`.
     """
 
     version: int
@@ -150,4 +188,11 @@ class Manifest(_Base, frozen=True, kw_only=True):
     decoder: Decoder
     graphs: dict[GraphRole, Graph]
     check: Check
-    files: Annotated[dict[FileName, Sha256], Meta(max_length=256)]
+    files: Annotated[dict[FileName, Sha256], Meta(max_length=MAX_FILES)]
+    detector: Detector | None = None
+    stages: Annotated[tuple[Stage, ...], Meta(max_length=8)] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the folders that hold a bundle by itself each: one more network."""
+        return ("detector",) * (self.detector is not None) + tuple(f"stage{i + 2}" for i in range(len(self.stages)))

@@ -16,8 +16,8 @@ import numpy as np
 
 from pose_runtime.arrays import FloatArray
 from pose_runtime.errors import BundleError, DecodeError
-from pose_runtime.geometry import ShortSide
-from pose_runtime.manifest import VALUES, VERSION, Graph, Input, Manifest, Sha256
+from pose_runtime.geometry import Crop, ShortSide
+from pose_runtime.manifest import MANIFEST, VALUES, VERSION, Graph, Input, Manifest, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
@@ -102,6 +102,7 @@ def problems(manifest: Manifest) -> Iterator[str]:
     yield from _output_problems(manifest)
     yield from _graph_problems(manifest)
     yield from _check_problems(manifest)
+    yield from _part_problems(manifest)
 
 
 def _input_problems(network_input: Input) -> Iterator[str]:
@@ -189,8 +190,24 @@ def _graph_problems(manifest: Manifest) -> Iterator[str]:
             yield "$.graphs.reference.precision: wanted fp32 without INT8"
     if len({graph.file for graph in manifest.graphs.values()}) != len(manifest.graphs):
         yield "$.graphs: two roles share one file"
-    if "manifest.json" in manifest.files:
-        yield "$.files: lists manifest.json itself"
+    if MANIFEST in manifest.files:
+        yield f"$.files: lists {MANIFEST} itself"
+
+
+def _part_problems(manifest: Manifest) -> Iterator[str]:
+    folders = {name.partition("/")[0] for name in manifest.files if "/" in name}
+    for part in manifest.parts:
+        if f"{part}/{MANIFEST}" not in manifest.files:
+            yield f"$.files: lists no {part}/{MANIFEST}, which $.{part.rstrip('0123456789')} needs"
+    for folder in sorted(folders - {"check", *manifest.parts}):
+        yield f"$.files: lists files in {folder}/, which is no part of this bundle"
+    if manifest.parts and not isinstance(manifest.input.resize, Crop):
+        yield "$.input.resize: got a rule for whole frames; a network with a detector or stages takes crops"
+    if manifest.stages and str(manifest.decoder.__struct_config__.tag) != "vector":
+        yield "$.stages: wanted none; a cascade refines vectors"
+    for i, stage in enumerate(manifest.stages):
+        if max(stage.torso) >= len(manifest.skeleton.names) or stage.torso[0] == stage.torso[1]:
+            yield f"$.stages[{i}].torso: got {stage.torso}, wanted two keypoints"
 
 
 def _check_problems(manifest: Manifest) -> Iterator[str]:

@@ -77,6 +77,9 @@ def _make(name: str, names: str, limbs: str, sigmas: str = "") -> Skeleton:
     )
 
 
+BOX2 = _make("box2", "top_left bottom_right", "0-1", "0.1 0.1")
+"""What a person detector finds: two corners of a box. A corner off by a tenth of a square's side has an OKS of 0.88."""
+
 _COCO17 = (
     "nose l_eye r_eye l_ear r_ear l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee r_knee "
     "l_ankle r_ankle"
@@ -85,6 +88,7 @@ _COCO_LIMBS = "15-13 13-11 16-14 14-12 11-12 5-11 6-12 5-6 5-7 6-8 7-9 8-10 1-2 
 _RIGHT_THEN_LEFT = "r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee r_ankle l_hip l_knee l_ankle"
 
 _ALL = (
+    BOX2,
     _make("coco17", _COCO17, _COCO_LIMBS),
     _make(
         "openpose18",

@@ -221,7 +221,8 @@ CONTENTS: list[tuple[str, Callable[[Path], None], str]] = [
     ("unlisted file", put("extra.bin", b""), "extra.bin: is not listed"),
     ("unlisted check frame", put("check/9.png", b""), "check/9.png: is not listed"),
     ("unlisted folder", lambda f: (f / "more").mkdir(), "more: is not listed"),
-    ("deep folder", put("check/deep/x", b""), "check/deep: is not listed"),
+    ("deeper folder", put("check/very/deep/x", b""), "check/very/deep: is not listed"),
+    ("deep folder", put("check/deep/x", b""), "check/deep/x: is not listed"),
     ("missing graph", lambda f: (f / "reference.onnx").unlink(), "reference.onnx: No such file"),
     ("changed graph", put("reference.onnx", b"no real grapf"), "reference.onnx: changed or damaged"),
     ("changed frame", put("check/0.png", b"x"), "check/0.png: changed or damaged"),
@@ -386,3 +387,71 @@ def test_deep_nesting_is_one_line_at_every_depth(good: Path) -> None:
 def test_a_name_that_is_too_long() -> None:
     with pytest.raises(BundleError, match="File name too long"):
         load_bundle("a" * 5000)
+
+
+# ---- bundles of several networks ---------------------------------------------------------------------------------
+
+
+def test_a_part_is_a_bundle(tmp_path: Path) -> None:
+    bundle = toy.write_with_detector(tmp_path / "two.pose")
+    assert bundle.manifest.parts == ("detector",)
+    part = bundle.part("detector")
+    assert part.path == tmp_path / "two.pose/detector"
+    assert part.digest == bundle.manifest.files["detector/manifest.json"]
+    assert part.graph_bytes("reference") == toy.FILES["reference.onnx"]
+    assert load_bundle(part.path) == part
+    assert bundle.parts == {"detector": part}
+    with pytest.raises(BundleError, match="has no part stage2"):
+        bundle.part("stage2")
+
+
+def test_a_bundle_of_one_network_says_nothing_of_parts(tmp_path: Path) -> None:
+    toy.write(tmp_path / "one.pose")
+    assert not {"detector", "stages"} & set(json.loads((tmp_path / "one.pose/manifest.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("part", "files", "message"),
+    [
+        (
+            {"skeleton": toy.manifest_dict()["skeleton"]},
+            {},
+            "detector/manifest.json: $.skeleton: got toy3, wanted box2",
+        ),
+        ({}, {"detector/more.bin": b"x"}, "detector/manifest.json: $.files: the whole bundle's manifest.json lists"),
+        ({}, {"other/more.bin": b"x"}, "lists files in other/, which is no part"),
+        ({"detector": toy.DETECTOR, "input": toy.CROPS}, {}, "$.files: lists no detector/manifest.json"),
+    ],
+    ids=["skeleton", "another file", "another folder", "a part within a part"],
+)
+def test_parts_that_do_not_fit(tmp_path: Path, part: dict[str, Any], files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        toy.write_with_detector(tmp_path / "two.pose", part, files)
+    assert message in str(caught.value)
+    assert not (tmp_path / "two.pose").exists()
+
+
+def test_a_part_that_is_missing(tmp_path: Path) -> None:
+    wanted = {"detector": toy.DETECTOR, "input": toy.CROPS}
+    with pytest.raises(BundleError, match=r"lists no detector/manifest.json, which \$.detector needs"):
+        toy.write(tmp_path / "two.pose", wanted)
+    with pytest.raises(BundleError, match=r"\$.input.resize: got a rule for whole frames"):
+        toy.write(tmp_path / "two.pose", {"detector": toy.DETECTOR}, {"detector/manifest.json": b""})
+    stage = {"torso": [0, 1], "sigma": 1.0}
+    with pytest.raises(BundleError, match=r"\$.stages: wanted none; a cascade refines vectors"):
+        toy.write(tmp_path / "two.pose", {"stages": [stage], "input": toy.CROPS}, {"stage2/manifest.json": b""})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "detector/reference.onnx").write_bytes(b"x"), "detector/reference.onnx: changed or damaged"),
+        (lambda f: (f / "detector/more.bin").write_bytes(b"x"), "detector/more.bin: is not listed"),
+        (lambda f: (f / "detector/reference.onnx").unlink(), "detector/reference.onnx: No such file"),
+        (lambda f: (f / "detector/manifest.json").write_bytes(b"{}"), "detector/manifest.json: changed or damaged"),
+    ],
+)
+def test_a_damaged_part(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+    toy.write_with_detector(tmp_path / "two.pose")
+    spoil(tmp_path / "two.pose")
+    refuses(tmp_path / "two.pose", message)

@@ -264,7 +264,7 @@ HOSTILE: dict[str, tuple[Members, str]] = {
     "parent": (one("a.pose/../x"), "no name that a bundle has"),
     "parent first": (one("../a.pose/x"), "no name that a bundle has"),
     "hidden": (one("a.pose/.x"), "no name that a bundle has"),
-    "deep": (one("a.pose/x/y/z"), "no name that a bundle has"),
+    "deep": (one("a.pose/w/x/y/z"), "no name that a bundle has"),
     "beside": (one("x"), "no name that a bundle has"),
     "newline": (one("a.pose/x\ny"), r"member a.pose/x\\ny: no name"),
     "link": (one("a.pose/x", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no regular file"),

@@ -19,9 +19,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
-from pose_runtime.bundle import MANIFEST, MAX_FILE_BYTES, Bundle
+from pose_runtime.bundle import MAX_FILE_BYTES, Bundle
 from pose_runtime.errors import BundleError
-from pose_runtime.store.signature import SIGNATURE_BYTES, manifest_bytes, read_signature, signature_path
+from pose_runtime.folder import MAX_DEPTH
+from pose_runtime.manifest import MANIFEST
+from pose_runtime.store.signature import SIGNATURE_BYTES, read_signature, signature_path
 
 MAX_MEMBERS = 600
 """Files and folders: a manifest lists at most 256 files, each perhaps in a folder of its own."""
@@ -31,7 +33,7 @@ MAX_BYTES = 4 << 30
 
 _CHUNK = 1 << 16  # also the longest header: tarfile may hold hundreds that extend each other
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
-_MEMBER = re.compile(rf"(?P<top>{_PART}\.pose)(?:(?P<sig>\.sig)|/(?P<name>{_PART}(?:/{_PART})?))?\Z")
+_MEMBER = re.compile(rf"(?P<top>{_PART}\.pose)(?:(?P<sig>\.sig)|/(?P<name>{_PART}(?:/{_PART}){{0,{MAX_DEPTH}}}))?\Z")
 
 
 def unpack(archive: Path, into: Path) -> Path:
@@ -98,7 +100,7 @@ def _pack_tar(bundle: Bundle, top: str, signature: bytes | None, out: IO[bytes])
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         if signature is not None:
             add(f"{top}.sig", signature)
-        add(f"{top}/{MANIFEST}", manifest_bytes(bundle))
+        add(f"{top}/{MANIFEST}", bundle.manifest_bytes())
         for name in sorted(bundle.manifest.files):
             add(f"{top}/{name}", bundle.file_bytes(name))
 

@@ -6,15 +6,13 @@ a file beside the bundle's folder, NAME.pose.sig; keys are PEM files. `openssl p
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose_runtime.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle
+from pose_runtime.bundle import Bundle
 from pose_runtime.errors import BundleError
-from pose_runtime.folder import read_file
 from pose_runtime.store.durable import replace_file
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class PublicKey:
         if signature is None:
             raise BundleError(f"{bundle.path}: is not signed; {self.path} is configured, so it must be")
         try:
-            self._key.verify(signature, manifest_bytes(bundle))
+            self._key.verify(signature, bundle.manifest_bytes())
         except InvalidSignature as error:
             raise BundleError(f"{bundle.path}: its signature is not by the key {self.path}, or not of it") from error
 
@@ -125,7 +123,7 @@ def sign(bundle: Bundle, key: Path) -> Path:
     Raises:
         BundleError: the key cannot be read, others may read it, it is of another kind; the file cannot be written.
     """
-    signature = _private_key(key).sign(manifest_bytes(bundle))
+    signature = _private_key(key).sign(bundle.manifest_bytes())
     path = signature_path(bundle.path)
     try:
         replace_file(path, signature)
@@ -150,14 +148,6 @@ def read_signature(path: Path) -> bytes | None:
     data = _read(path, SIGNATURE_BYTES)
     if len(data) != SIGNATURE_BYTES:
         raise BundleError(f"{path}: got {len(data)} bytes, wanted the {SIGNATURE_BYTES} of an ed25519 signature")
-    return data
-
-
-def manifest_bytes(bundle: Bundle) -> bytes:
-    """The manifest that a bundle was loaded from. Raises BundleError: it was changed since."""
-    data = read_file(bundle.path, MANIFEST, MAX_MANIFEST_BYTES)
-    if hashlib.sha256(data).hexdigest() != bundle.digest:
-        raise BundleError(f"{bundle.path / MANIFEST}: changed since the bundle was loaded")
     return data
 
 

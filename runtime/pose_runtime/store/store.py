@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from pose_runtime.bundle import MANIFEST, Bundle, load_bundle
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.errors import BundleError
 from pose_runtime.folder import put_folder, sync_folder, write_files
+from pose_runtime.manifest import MANIFEST
 from pose_runtime.networks import bundle_path
 from pose_runtime.plan_cache import SYSTEM_FOLDER
 from pose_runtime.store.archive import unpack
 from pose_runtime.store.durable import is_used, locked, remove_file, replace_file, use
-from pose_runtime.store.signature import PublicKey, manifest_bytes, read_signature, signature_path
+from pose_runtime.store.signature import PublicKey, read_signature, signature_path
 from pose_runtime.store.switch import NAME, Record, Switch
 
 _SUFFIX = ".pose"
@@ -496,7 +497,7 @@ def default_root() -> Path:
 def _copy(bundle: Bundle, folder: Path) -> None:
     """Write the bytes that were verified."""
     folder.mkdir()
-    write_files(folder, {MANIFEST: manifest_bytes(bundle)})
+    write_files(folder, {MANIFEST: bundle.manifest_bytes()})
     for name in bundle.manifest.files:
         write_files(folder, {name: bundle.file_bytes(name)})
 
