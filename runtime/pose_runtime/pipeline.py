@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 from pose_runtime.arrays import AnyArray, FloatArray
 from pose_runtime.base_pipeline import MAX_BATCH, BasePipeline, Image, Job, Timings
 from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.cascade import MAX_CROPS, CascadePipeline
 from pose_runtime.choose import Choice, open_chosen
 from pose_runtime.decode import Decoded
 from pose_runtime.engines import Engine, cuda_ordinal
@@ -40,6 +42,7 @@ class Pipeline(BasePipeline):
         manifest: how frames become inputs and outputs become people.
         engine: the network; the pipeline closes it.
         choice: which graph of a bundle the engine runs, and why.
+        max_batch: rows of one run of a network that takes any number.
 
     Attributes:
         choice: what was given; `open_pipeline` gives it.
@@ -51,9 +54,11 @@ class Pipeline(BasePipeline):
         BundleError: the network has not the tensors that the manifest names.
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, choice: Choice | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, engine: Engine, choice: Choice | None = None, *, max_batch: int = MAX_BATCH
+    ) -> None:
         check_fit(manifest, engine)
-        super().__init__(manifest, choice, manifest.input.batch or MAX_BATCH)
+        super().__init__(manifest, choice, manifest.input.batch or max_batch)
         self.engine = engine
         self.outputs: Mapping[str, AnyArray] = {}
         self._inputs = InputBuffer(engine, manifest.input)
@@ -119,7 +124,7 @@ def open_pipeline(
     graph: GraphRole | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> BasePipeline:
-    """A bundle, ready for frames.
+    """A bundle, ready for frames: all its networks, where it has several.
 
     Args:
         bundle: a loaded bundle, the path of one, or the name of a network that comes with jetpose (see `bundled`).
@@ -137,9 +142,42 @@ def open_pipeline(
         EngineError: the device, or no engine is installed, it cannot load the graph, or on a GPU fails the bundle's
             check frames.
     """
-    ordinal = cuda_ordinal(device)  # before the bundle's hashes are computed
+    cuda_ordinal(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
+    first = open_network(bundle, device, threads=threads, graph=graph, cache=cache)
+    if not bundle.manifest.stages:
+        return first
+    with ExitStack() as opened:
+        stages = [opened.enter_context(first)]
+        for i in range(len(bundle.manifest.stages)):
+            part = bundle.part(f"stage{i + 2}")
+            network = open_network(part, device, threads=threads, graph=graph, cache=cache, max_batch=MAX_CROPS)
+            stages.append(opened.enter_context(network))
+        opened.pop_all()
+    return CascadePipeline(bundle.manifest, stages)
+
+
+def open_network(
+    bundle: Bundle,
+    device: str = "auto",
+    *,
+    threads: int | None = None,
+    graph: GraphRole | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    max_batch: int = MAX_BATCH,
+) -> BasePipeline:
+    """A bundle's own network without its parts: what its check frames were recorded with.
+
+    Args:
+        bundle: loaded.
+        device, threads, graph, cache: as `open_pipeline`'s.
+        max_batch: rows of one run on a CPU, of a network that takes any number.
+
+    Raises:
+        BundleError, EngineError: as `open_pipeline`.
+    """
+    ordinal = cuda_ordinal(device)
     if ordinal is not None:
         from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
 
@@ -152,7 +190,8 @@ def open_pipeline(
         obstacle = f"; no GPU: {found}"
     engine, choice = open_chosen(bundle, graph, device=device, threads=threads)
     try:
-        return Pipeline(bundle.manifest, engine, replace(choice, reason=choice.reason + obstacle))
+        chosen = replace(choice, reason=choice.reason + obstacle)
+        return Pipeline(bundle.manifest, engine, chosen, max_batch=max_batch)
     except BaseException:
         engine.close()
         raise

@@ -7,7 +7,7 @@ import numpy as np
 
 def window(fine, windows, stride):
     """float32 (N, K, 3) of maps (N, K, h, w) and corners (N, K, 2)."""
-    n, k, h, w = fine.shape
+    n, k, _, w = fine.shape
     flat = np.where(np.isnan(fine), -np.inf, fine).reshape(n, k, -1)
     index = flat.argmax(2)
     value = flat.max(2)

@@ -53,7 +53,7 @@ def test_lanes_do_not_matter(case):
 
 
 def test_coarse_place_plus_offset_from_the_windows_middle():
-    """The paper's words: a window of 36 pixels around coarse pixel (20, 9), whose middle is input pixel (81.5, 37.5)."""
+    """In the paper's words; coarse pixel (20, 9) has its middle at input pixel (81.5, 37.5), and so has its window."""
     fine = np.zeros((1, 1, 36, 36), np.float32)
     fine[0, 0, 30, 5] = 0.8
     got = window(fine, [[(4 * 20 - 16, 4 * 9 - 16)]])
@@ -66,9 +66,7 @@ def test_decoder():
     fine[0, 1, 2], fine[2, 3, 0] = 0.9, 0.1
     outputs = {"fine": [fine], "windows": [np.array([10, 20, 30, 40, -8, 60], np.float32)]}
     keypoints, scores = WindowDecoder(stride=1.0, min_score=0.05)(outputs, (64, 64))
-    np.testing.assert_array_equal(
-        keypoints[0], np.array([(12, 21, 0.9), (NAN, NAN, 0), (-8, 63, 0.1)], np.float32)
-    )
+    np.testing.assert_array_equal(keypoints[0], np.array([(12, 21, 0.9), (NAN, NAN, 0), (-8, 63, 0.1)], np.float32))
     np.testing.assert_allclose(scores, [0.5])
     keypoints, scores = WindowDecoder(stride=2.0, min_score=0.2)(outputs, (64, 64))
     np.testing.assert_array_equal(keypoints[0, :, 2], np.array([0.9, 0, 0], np.float32))

@@ -28,7 +28,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any (N, C, H, W) to the same shape."""
         if torch.onnx.is_in_onnx_export():
-            exported: Tensor = _OnnxLocalResponseNorm.apply(x)
+            exported: Tensor = _OnnxLocalResponseNorm.apply(x)  # type: ignore[no-untyped-call]
             return exported
         return _normalise(x)
 
