@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose_runtime.arrays import AnyArray, Float64Array, FloatArray
-from pose_runtime.base_pipeline import BasePipeline, Image, Timings
+from pose_runtime.base_pipeline import BasePipeline, Image
 from pose_runtime.decode import cascade_boxes
 from pose_runtime.errors import EngineError
 from pose_runtime.manifest import Manifest, Stage
@@ -62,7 +62,7 @@ class CascadePipeline(BasePipeline):
             seen = pipeline(list(frames), boxes=[boxes for boxes, _ in crops])
             for poses, of_frame, (_, who) in zip(found, seen, crops, strict=True):
                 take_joints(poses.keypoints, of_frame.keypoints, who)
-            self.timings = _sum(self.timings, pipeline.timings)
+            self.timings += pipeline.timings
         return found
 
 
@@ -103,7 +103,3 @@ def take_joints(keypoints: FloatArray, seen: FloatArray, who: AnyArray) -> None:
         raise EngineError(f"cascade: got {len(seen)} of {len(who)} joints; the stage's outputs are beyond all numbers")
     person, joint = who.T
     keypoints[person, joint] = seen[np.arange(len(who)), joint]
-
-
-def _sum(one: Timings, other: Timings) -> Timings:
-    return Timings(one.pre_s + other.pre_s, one.network_s + other.network_s, one.decode_s + other.decode_s)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 
 from numpy.typing import ArrayLike
@@ -27,6 +28,7 @@ from pose_runtime.networks import DEFAULT
 from pose_runtime.plan_cache import PlanCache
 from pose_runtime.poses import Poses
 from pose_runtime.preprocess import preprocess
+from pose_runtime.top_down import TopDownPipeline
 
 __all__ = ["BasePipeline", "Image", "Pipeline", "Timings", "open_pipeline"]
 
@@ -42,7 +44,8 @@ class Pipeline(BasePipeline):
         manifest: how frames become inputs and outputs become people.
         engine: the network; the pipeline closes it.
         choice: which graph of a bundle the engine runs, and why.
-        max_batch: rows of one run of a network that takes any number.
+        max_batch: rows of one run of a network that takes any number; None for the people that a detector may find,
+            or MAX_BATCH.
 
     Attributes:
         choice: what was given; `open_pipeline` gives it.
@@ -55,10 +58,11 @@ class Pipeline(BasePipeline):
     """
 
     def __init__(
-        self, manifest: Manifest, engine: Engine, choice: Choice | None = None, *, max_batch: int = MAX_BATCH
+        self, manifest: Manifest, engine: Engine, choice: Choice | None = None, *, max_batch: int | None = None
     ) -> None:
         check_fit(manifest, engine)
-        super().__init__(manifest, choice, manifest.input.batch or max_batch)
+        most = manifest.detector.max_people if manifest.detector else MAX_BATCH
+        super().__init__(manifest, choice, manifest.input.batch or max_batch or most)
         self.engine = engine
         self.outputs: Mapping[str, AnyArray] = {}
         self._inputs = InputBuffer(engine, manifest.input)
@@ -145,17 +149,24 @@ def open_pipeline(
     cuda_ordinal(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
-    first = open_network(bundle, device, threads=threads, graph=graph, cache=cache)
-    if not bundle.manifest.stages:
-        return first
+    open_one = partial(open_network, device=device, threads=threads, cache=cache)
     with ExitStack() as opened:
-        stages = [opened.enter_context(first)]
-        for i in range(len(bundle.manifest.stages)):
-            part = bundle.part(f"stage{i + 2}")
-            network = open_network(part, device, threads=threads, graph=graph, cache=cache, max_batch=MAX_CROPS)
-            stages.append(opened.enter_context(network))
+        pipeline = opened.enter_context(open_one(bundle, graph=graph))
+        if stages := [bundle.part(name) for name in bundle.manifest.parts if name != "detector"]:
+            open_stage = partial(open_one, max_batch=MAX_CROPS)
+            later = [opened.enter_context(open_stage(part, graph=_of_part(graph, part))) for part in stages]
+            pipeline = CascadePipeline(bundle.manifest, [pipeline, *later])
+        if bundle.manifest.detector is not None:
+            part = bundle.part("detector")
+            detector = opened.enter_context(open_one(part, graph=_of_part(graph, part)))
+            pipeline = TopDownPipeline(bundle.manifest.detector, detector, pipeline)
         opened.pop_all()
-    return CascadePipeline(bundle.manifest, stages)
+    return pipeline
+
+
+def _of_part(graph: GraphRole | None, part: Bundle) -> GraphRole | None:
+    """The graph that was asked for, where a part has it."""
+    return graph if graph in part.manifest.graphs else None
 
 
 def open_network(
@@ -165,14 +176,14 @@ def open_network(
     threads: int | None = None,
     graph: GraphRole | None = None,
     cache: str | os.PathLike[str] | None = None,
-    max_batch: int = MAX_BATCH,
+    max_batch: int | None = None,
 ) -> BasePipeline:
     """A bundle's own network without its parts: what its check frames were recorded with.
 
     Args:
         bundle: loaded.
         device, threads, graph, cache: as `open_pipeline`'s.
-        max_batch: rows of one run on a CPU, of a network that takes any number.
+        max_batch: rows of one run on a CPU; see `Pipeline`.
 
     Raises:
         BundleError, EngineError: as `open_pipeline`.

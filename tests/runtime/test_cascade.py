@@ -21,6 +21,8 @@ from pose_runtime.check import check_bundle
 from pose_runtime.errors import BundleError, EngineError
 from pose_runtime.pipeline import Pipeline, open_network, open_pipeline
 from pose_runtime.poses import Poses
+from pose_runtime.skeletons import BOX2
+from pose_runtime.top_down import TopDownPipeline
 from shared import shared
 
 NETWORKS = [projection(seed) for seed in (1, 2, 3)]
@@ -212,3 +214,25 @@ def test_a_stage_that_does_not_fit(tmp_path: Path) -> None:
     skeleton = msgspec.structs.replace(cascades.SKELETON, names=cascades.SKELETON.names[::-1])
     with pytest.raises(BundleError, match=r"stage2/manifest.json: \$.skeleton"):
         write_cascade(tmp_path, skeleton=skeleton)
+
+
+def test_a_detector_in_front_of_a_cascade() -> None:
+    """Everybody's joints in all crops that the detector gave are one batch, too."""
+    runs: list[int] = []
+    boxes = np.array(BOXES[0], np.float32)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1).reshape(2, 2, 2)
+
+    class Detecting(Pipeline):
+        def _all(self, frames, boxes):  # type: ignore[no-untyped-def]
+            keypoints = np.concatenate([corners, np.ones((2, 2, 1))], 2).astype(np.float32)
+            return [Poses(keypoints, np.array([0.9, 0.8], np.float32), BOX2) for _ in frames]
+
+    how = manifest.Detector(every=1, min_score=0.0, max_people=9, rescore="keypoints", min_keypoint=0.0, nms_oks=1.0)
+    later = [make_stage(network, runs=runs, max_batch=MAX_CROPS) for network in NETWORKS[1:]]
+    crops = CascadePipeline(make_manifest(STAGES), [make_stage(NETWORKS[0]), *later])
+    detector = Detecting(make_manifest(), make_stage(NETWORKS[0]).engine)
+    image = picture(4)
+    with TopDownPipeline(how, detector, crops) as pipeline, cascade() as alone:
+        found, wanted = pipeline(image), alone(image, boxes=boxes)
+    np.testing.assert_array_equal(found.keypoints, wanted.keypoints)
+    assert runs == [2 * JOINTS, 2 * JOINTS]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -212,7 +212,7 @@ class GpuPipeline(BasePipeline):
         poses = [self._poses(found) for found in call.found]
         return poses[0] if call.is_single else poses
 
-    def submit_all(self, frames: Sequence[Image]) -> None:
+    def submit_all(self, frames: Sequence[Image], streams: Sequence[Hashable] | None = None) -> None:  # noqa: ARG002
         """Begin a call on several frames; see `submit`."""
         self.submit(list(frames))
 

@@ -111,7 +111,7 @@ class Worker:
         start_s = self._clock()
         try:
             with self._pulse.working():
-                self.pipeline.submit_all([item.frame for _, item in taken])
+                self.pipeline.submit_all([item.frame for _, item in taken], [source for source, _ in taken])
         except FrameError as error:
             self._refuse(taken, error)
         except PoseError as error:
