@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pose_export import networks
-from pose_export.networks import Entry
+from pose_export.networks import Entry, find
 
 _FEW = (1, 2, 2, 1)
 SMALL: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
@@ -22,7 +21,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
 def small(name: str) -> Entry:
     """The network called `name`, but small."""
     arguments, size_wh = SMALL[name]
-    entry = networks.find(name)
+    entry = find(name)
     return msgspec.structs.replace(
         entry, arguments={**entry.arguments, **arguments}, size_wh=size_wh, sizes_wh=(size_wh,)
     )
