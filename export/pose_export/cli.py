@@ -30,6 +30,10 @@ def export(
     onnx: Annotated[Path | None, _option("An ONNX file.", "FILE")] = None,
     model: Annotated[str | None, _option("A network by name, such as hrnet or higherhrnet.", "NAME")] = None,
     checkpoint: Annotated[Path | None, _option("Weights for --model; without it they are downloaded.", "FILE")] = None,
+    stage: Annotated[
+        list[str] | None,
+        _option("Weights of a cascade's next stage, once for each in order; `random` to try speed.", "FILE|random"),
+    ] = None,
     preset: Annotated[str | None, _option(f"{', '.join(preset_names())}, or your own TOML file.", "NAME|FILE")] = None,
     out: Annotated[Path | None, _option("The new bundle; by default NAME.pose here.", "NAME.pose")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that stands there.")] = False,
@@ -108,6 +112,10 @@ def export(
         raise typer.BadParameter("give either --onnx FILE or --model NAME")
     if onnx is not None and checkpoint is not None:
         raise typer.BadParameter("--checkpoint goes with --model")
+    if stage and model is None:
+        raise typer.BadParameter("--stage goes with --model")
+    if stage and (plan is not None or report is not None or calib_state is not None):
+        raise typer.BadParameter("--plan, --report and --calib-state are of one network; leave them out with --stage")
     if int8 and precision == "fp16":
         raise typer.BadParameter("--int8 and --precision fp16 exclude each other")
     wanted = "int8" if int8 else precision
@@ -124,7 +132,9 @@ def export(
         from pose_export.request import Request, export_file
 
         if model is not None:
-            from pose_export.model_bundle import export_model  # only here is torch needed
+            from pose_export.cascade_bundle import export_cascade  # only here is torch needed
+            from pose_export.model_bundle import export_model
+            from pose_export.random_weights import Random
     except ImportError as error:
         raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[export]'") from error
     of_input = {"tensor": input_name, "colour": colour, "mean": mean, "std": std, "resize": resize, "pad": pad}
@@ -176,6 +186,9 @@ def export(
     try:
         if onnx is not None:
             bundle = export_file(onnx, request)
+        elif stage:
+            later = [Random(i) if file == "random" else Path(file) for i, file in enumerate(stage, start=1)]
+            bundle = export_cascade(str(model), checkpoint, later, request, tell=_tell)
         else:
             bundle = export_model(str(model), checkpoint, request, tell=_tell)
     except Explained:

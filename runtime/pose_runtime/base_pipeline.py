@@ -48,6 +48,10 @@ class Timings:
         """All stages."""
         return self.pre_s + self.network_s + self.decode_s
 
+    def __add__(self, other: Timings) -> Timings:
+        """Of calls one after another."""
+        return Timings(self.pre_s + other.pre_s, self.network_s + other.network_s, self.decode_s + other.decode_s)
+
 
 class Job(NamedTuple):
     """One row of a run: a frame, which one of the call's it is, and its way into the network."""
