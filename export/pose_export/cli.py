@@ -69,6 +69,10 @@ def export(
         list[str] | None,
         _option("What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"),
     ] = None,
+    detector: Annotated[
+        str | None,
+        _option("Bundle that finds the people, for networks of one person per crop.", "BUNDLE[,KEY=VALUE...]"),
+    ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"], _option("Of the graphs that go beside the FP32 one.")
     ] = "fp32",
@@ -174,6 +178,7 @@ def export(
         min_oks=min_oks,
         overwrite=overwrite,
         quantise=quantiser,
+        detector=None if detector is None else options.detector(detector),
         frames=drawn_frames() if check_path is None else check_images(check_path),
         weights_source=weights_source,
         licence=licence,

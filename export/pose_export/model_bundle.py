@@ -34,7 +34,8 @@ def export_model(name: str, checkpoint: Path | Random | None, request: Request, 
     Args:
         name: as `networks.find` takes.
         checkpoint: the weights; None downloads the published ones, Random makes some up.
-        request: the other options. Without a size the graph has the one that the weights were trained for.
+        request: the other options. Without a size the graph has the one that the weights were trained for; without a
+            batch size it takes one input, or any number where a detector may find so many people.
         tell: is told of each step.
 
     Raises:
@@ -46,7 +47,7 @@ def export_model(name: str, checkpoint: Path | Random | None, request: Request, 
         raise ExportError(f"--size: got {size_wh[0]}x{size_wh[1]}, {entry.name} wants multiples of {entry.step}")
     preset = request.resolve(entry.preset, entry.name, entry.skeleton)
     network, source = _filled(entry, checkpoint, request, tell)
-    batch = 1 if request.batch is None else request.batch
+    batch = (0 if request.detector else 1) if request.batch is None else request.batch
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         tell(f"exporting {entry.name}")
