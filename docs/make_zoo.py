@@ -45,9 +45,9 @@ HISTORY = """\
 Poselets (Bourdev & Malik 2009), pictorial structures (Felzenszwalb & Huttenlocher 2005; with poselets, Pishchulin et
 al. 2013) and DeepCut (Pishchulin et al. 2016) belong to the same history, and there is nothing of them to deploy. The
 first two have no network: they score parts by hand-made features and search a tree of limbs on the CPU. DeepCut has
-one, a part detector, but what makes poses of its parts is an integer linear program that labels and groups all candidates of
-an image at once, in minutes to hours; what came after, part affinity fields and associative embedding, is how one does
-that in a millisecond. A part detector like DeepCut's runs as any heat-map network brought as ONNX.
+one, a part detector, but what makes poses of its parts is an integer linear program that labels and groups all
+candidates of an image at once, in minutes to hours; part affinity fields and associative embedding, which came after,
+do that in milliseconds. A part detector like DeepCut's runs as any heatmap network that is brought as ONNX.
 """
 
 

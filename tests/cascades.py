@@ -40,13 +40,21 @@ def make_manifest(stages: Sequence[manifest.Stage] = (), batch: int = 0) -> mani
 def projection(seed: int, scale: float = 0.5) -> Network:
     """Values between -scale and scale that depend on every pixel, row by row."""
     weights = np.random.default_rng(seed).normal(0, 1, (2 * JOINTS, 3 * SIZE_WH[0] * SIZE_WH[1]))
-    return lambda x: np.stack([scale * np.tanh(weights @ row.astype(float).ravel() / 20) for row in x]).astype(
-        np.float32
-    )
+
+    def values(x: np.ndarray) -> np.ndarray:
+        return np.stack([scale * np.tanh(weights @ row.astype(float).ravel() / 20) for row in x]).astype(np.float32)
+
+    return values
 
 
 def make_stage(network: Network, batch: int = 0, runs: list[int] | None = None, **options: Any) -> Pipeline:
     """A pipeline of one stage; `runs` gets the batch of every run."""
+
+    return Pipeline(make_manifest(batch=batch), engine(network, batch, runs), **options)
+
+
+def engine(network: Network, batch: int = 0, runs: list[int] | None = None) -> FakeEngine:
+    """What runs a stage's network; `runs` as of `make_stage`."""
 
     def infer(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         (image,) = inputs.values()
@@ -54,10 +62,9 @@ def make_stage(network: Network, batch: int = 0, runs: list[int] | None = None, 
             runs.append(len(image))
         return {"values": network(image)}
 
-    of = make_manifest(batch=batch)
     image = TensorSpec("image", (batch or None, 3, SIZE_WH[1], SIZE_WH[0]), np.dtype(np.float32))
     values = TensorSpec("values", (batch or None, 2 * JOINTS), np.dtype(np.float32))
-    return Pipeline(of, FakeEngine([image], [values], infer), **options)
+    return FakeEngine([image], [values], infer)
 
 
 def one_by_one(

@@ -61,6 +61,12 @@ class Job(NamedTuple):
     geometry: Geometry
 
 
+def rows_at_once(manifest: Manifest, max_batch: int | None = None) -> int:
+    """Rows of one run: the network's own number; where it takes any, `max_batch`, or what suits the bundle."""
+    suited = manifest.detector.max_people if manifest.detector else MAX_BATCH
+    return manifest.input.batch or max_batch or suited
+
+
 class BasePipeline(ABC):
     """A bundle at work; use it by `with`, or `close()` it. It serves one thread at a time.
 

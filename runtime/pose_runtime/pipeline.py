@@ -13,7 +13,7 @@ from time import perf_counter
 from numpy.typing import ArrayLike
 
 from pose_runtime.arrays import AnyArray, FloatArray
-from pose_runtime.base_pipeline import MAX_BATCH, BasePipeline, Image, Job, Timings
+from pose_runtime.base_pipeline import BasePipeline, Image, Job, Timings, rows_at_once
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.cascade import MAX_CROPS, CascadePipeline
 from pose_runtime.choose import Choice, open_chosen
@@ -61,8 +61,7 @@ class Pipeline(BasePipeline):
         self, manifest: Manifest, engine: Engine, choice: Choice | None = None, *, max_batch: int | None = None
     ) -> None:
         check_fit(manifest, engine)
-        most = manifest.detector.max_people if manifest.detector else MAX_BATCH
-        super().__init__(manifest, choice, manifest.input.batch or max_batch or most)
+        super().__init__(manifest, choice, rows_at_once(manifest, max_batch))
         self.engine = engine
         self.outputs: Mapping[str, AnyArray] = {}
         self._inputs = InputBuffer(engine, manifest.input)
@@ -183,7 +182,7 @@ def open_network(
     Args:
         bundle: loaded.
         device, threads, graph, cache: as `open_pipeline`'s.
-        max_batch: rows of one run on a CPU; see `Pipeline`.
+        max_batch: rows of one run; see `Pipeline`. On a GPU not more than the engine was built for.
 
     Raises:
         BundleError, EngineError: as `open_pipeline`.
@@ -192,10 +191,10 @@ def open_network(
     if ordinal is not None:
         from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
 
-        return open_gpu(bundle, ordinal, graph, cache=PlanCache(cache))
+        return open_gpu(bundle, ordinal, graph, cache=PlanCache(cache), max_batch=max_batch)
     obstacle = ""
     if device == "auto" and graph != "cpu_int8":
-        found = _try_gpu(bundle, graph, cache)
+        found = _try_gpu(bundle, graph, cache, max_batch)
         if isinstance(found, BasePipeline):
             return found
         obstacle = f"; no GPU: {found}"
@@ -208,7 +207,9 @@ def open_network(
         raise
 
 
-def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[str] | None) -> BasePipeline | str:
+def _try_gpu(
+    bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[str] | None, max_batch: int | None
+) -> BasePipeline | str:
     """A pipeline on the first GPU, or why there is none; only a GPU that is there but unused is worth a warning."""
     from pose_runtime.gpu.open import missing, open_gpu
 
@@ -219,7 +220,7 @@ def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[s
         return "none that works here"
     if reason is None:
         try:
-            return open_gpu(bundle, 0, graph, cache=PlanCache(cache))
+            return open_gpu(bundle, 0, graph, cache=PlanCache(cache), max_batch=max_batch)
         except EngineError as error:
             reason = str(error)
     _LOG.warning("the GPU is not used: %s", reason)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny
 from pose_export import cli, networks
 from pose_export.cascade_bundle import export_cascade
 from pose_export.drawn import drawn_frames
@@ -18,8 +19,9 @@ from pose_runtime.bundle import load_bundle
 from pose_runtime.cascade import CascadePipeline
 from pose_runtime.check import check_bundle
 from pose_runtime.errors import BundleError, ExportError, PoseError
-from pose_runtime.manifest import Stage
+from pose_runtime.manifest import Detector, Stage
 from pose_runtime.pipeline import open_pipeline
+from pose_runtime.top_down import TopDownPipeline
 from small import small
 
 FRAMES = drawn_frames()[:1]
@@ -62,6 +64,19 @@ def test_three_stages(tmp_path: Path) -> None:
     assert poses.keypoints.shape == (2, 14, 3)
     assert np.isfinite(poses.keypoints).all()
     assert not list(tmp_path.glob("*stage*"))
+
+
+def test_with_a_detector(tmp_path: Path) -> None:
+    how = Detector(every=1, min_score=0.0, max_people=9, rescore="keypoints", min_keypoint=0.0, nms_oks=1.0)
+    detector = (tiny.write_detector(tmp_path / "boxes.pose"), how)
+    wanted = request(tmp_path / "a.pose", detector=detector)
+    bundle = export_cascade("deeppose", Random(0), [Random(1)], wanted, tell=quiet)
+    assert list(load_bundle(bundle.path).parts) == ["detector", "stage2"]
+    with open_pipeline(bundle, "cpu", threads=1) as pipeline:
+        assert isinstance(pipeline, TopDownPipeline)
+        assert isinstance(pipeline.crops, CascadePipeline)
+        poses = pipeline(tiny.frame((60, 40), (100, 80)))
+    assert poses.keypoints.shape == (1, 14, 3)
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
