@@ -11,6 +11,7 @@ import msgspec
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.errors import ExportError
 from pose_runtime.manifest import Detector
+from pose_runtime.skeletons import BOX2
 from pose_runtime.toml_files import Tree
 
 # What `--resize RULE` alone means; further `,KEY=VALUE` change it.
@@ -73,6 +74,14 @@ def set_decoder(tree: Tree, changes: Sequence[str]) -> None:
     entry.update(values)
 
 
+def set_refine(tree: Tree, refine: str) -> None:
+    """How peaks are refined below a pixel, where the decoder takes one per heatmap."""
+    entry: Tree = tree.setdefault("decoder", {})
+    if entry.get("family") != "heatmap":
+        raise ExportError(f"--refine: goes with decoders of family heatmap, got {entry.get('family', 'none')}")
+    entry["refine"] = refine
+
+
 def set_outputs(tree: Tree, outputs: Sequence[str]) -> None:
     """Replace the outputs by `ROLE=TENSOR` or `ROLE=TENSOR:FIRST-LAST`, channels counted from 0, both included."""
     if outputs:
@@ -86,7 +95,11 @@ def detector(text: str) -> tuple[Bundle, Detector]:
         how = msgspec.convert({**_DETECTOR, **_assignments("--detector", changes)}, Detector)
     except msgspec.ValidationError as error:
         raise ExportError(f"--detector: {error}") from error
-    return load_bundle(name), how
+    bundle = load_bundle(name)
+    if bundle.manifest.skeleton.names != BOX2.names:
+        found = bundle.manifest.skeleton.name
+        raise ExportError(f"--detector: {name} finds {found}; wanted a bundle of skeleton {BOX2.name}")
+    return bundle, how
 
 
 def size_wh(text: str) -> tuple[int, int]:

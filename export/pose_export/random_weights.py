@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +19,11 @@ class Random:
     """In the place of a checkpoint: PyTorch's own initial weights, the same for the same seed."""
 
     seed: int = 0
+
+
+def given(text: str, seed: int = 0) -> Path | Random:
+    """What an option says: a file, or `random`."""
+    return Random(seed) if text == "random" else Path(text)
 
 
 def random_network(entry: Entry, random: Random) -> tuple[nn.Module, Source]:

@@ -132,7 +132,7 @@ def test_a_detector_goes_into_the_bundle(net: Path, tmp_path: Path, capsys: pyte
     wrong = refused(capsys, *common, "--overwrite", "--resize=crop", "--detector", f"{detector.path},often=3")
     assert "--detector: Object contains unknown field `often`" in wrong
     other = refused(capsys, *common, "--overwrite", "--resize=crop", "--detector", "lightweight-tiny")
-    assert "$.skeleton: got openpose18, wanted box2 for detector" in other
+    assert "--detector: lightweight-tiny finds openpose18; wanted a bundle of skeleton box2" in other
 
 
 def test_the_same_input_gives_the_same_bundle(net: Path, tmp_path: Path) -> None:
