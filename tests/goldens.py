@@ -28,6 +28,7 @@ MODULES = (
     "offset",
     "oks",
     "paf",
+    "paf_networks",
     "preprocess",
     "training",
     "vector",

@@ -20,6 +20,10 @@ from pose_export.to_onnx import compare, export_onnx
 from pose_runtime.errors import ExportError
 from shared import shared
 
+LICENCES = (
+    *("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0", "unknown"),
+    "academic or non-profit, non-commercial",
+)
 UNPUBLISHED = ("deeppose", "tompson", "grmi", "hourglass_1", "cpm_3")
 """Their authors published no weights."""
 NAMES = [entry.name for entry in networks.entries()]
@@ -66,6 +70,15 @@ def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
         assert shapes == [(4 * joints, height // 4, width // 4)] * len(shapes)
     elif entry.preset == "cpm":
         assert shapes == [(joints + 1, 46, 46)] * len(shapes)
+    elif entry.preset in ("openpose-coco", "openpose-mpi", "openpose-body25", "lightweight-openpose"):
+        limbs = {18: 19, 15: 14, 25: 26}[joints]
+        assert shapes == [(joints + 1, height // 8, width // 8), (2 * limbs, height // 8, width // 8)] * (
+            len(shapes) // 2
+        )
+    elif entry.preset == "trt-pose":
+        assert shapes == [(18, height // 4, width // 4), (42, height // 4, width // 4)]
+    elif entry.preset == "person-tiny":
+        assert [len(shape) for shape in shapes] == [3, 3]
     elif entry.preset.startswith("deeppose"):
         assert shapes == [(2 * joints,)]
     elif entry.preset == "grmi":
@@ -79,10 +92,15 @@ def test_sources(name: str) -> None:
     sources = networks.find(name).sources
     assert sources or name.partition(".")[0] in UNPUBLISHED
     for source in sources:
-        assert source.licence in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0")
+        assert (
+            source.licence in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0", "unknown")
+            or "non-commercial" in source.licence
+        )
         if source.url.startswith("package:"):
             continue
-        assert source.url.startswith(("https://", "http://www-personal.umich.edu/", "http://posefs1.perception."))
+        assert source.url.startswith(
+            ("https://", "http://www-personal.umich.edu/", "http://posefs1.", "http://vcl.snu.ac.kr/")
+        )
         if source.algorithm is not None:
             assert source.url.startswith("https://")
             int(source.digest, 16)

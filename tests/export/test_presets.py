@@ -18,6 +18,9 @@ from pose_runtime.geometry import plan
 from pose_runtime.skeletons import SKELETONS
 
 FAMILIES = {
+    "openpose-coco": PafDecoder,
+    "openpose-mpi": PafDecoder,
+    "openpose-body25": PafDecoder,
     "tf-pose": PafDecoder,
     "lightweight-openpose": PafDecoder,
     "lightweight-tiny": PafDecoder,
