@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pose_export import _inert
+from pose_export.caffemodel import SUFFIX, read_caffemodel
 from pose_export.networks import Names
 from pose_runtime.errors import ExportError
 
@@ -88,6 +89,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ExportError("not a file; wanted a PyTorch checkpoint")
     if size > MAX_BYTES:
         raise ExportError(f"{size} bytes; a checkpoint may have {MAX_BYTES}")
+    if path.suffix == SUFFIX:
+        return {name: torch.from_numpy(array) for name, array in read_caffemodel(path).items()}
     try:
         _check_container(path, size)
         with warnings.catch_warnings():
