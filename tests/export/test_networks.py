@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_network_is_recognised() -> None:
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     misfit = MisfitError("a.pth: missing a", state)
     wanted = networks.find("hrnet")
-    assert identify.explain(misfit, Path("a.pth"), wanted) == (
-        "a.pth: the checkpoint is of another network than hrnet_w32.coco_256x192: it fits --model hourglass_2.mpii_256x256"
-    )
+    told = identify.explain(misfit, Path("a.pth"), wanted)
+    assert told.startswith("a.pth: the checkpoint is of another network than hrnet_w32.coco_256x192: ")
+    assert told.endswith("it fits --model hourglass_2.mpii_256x256")
     assert identify.explain(MisfitError("a.pth: missing a", {}), Path("a.pth"), wanted) == "a.pth: missing a"
