@@ -68,5 +68,6 @@ void bind_paf(nb::module_& m);
 void bind_simcc(nb::module_& m);
 void bind_tracking(nb::module_& m);
 void bind_vector(nb::module_& m);
+void bind_window(nb::module_& m);
 
 }  // namespace jetpose

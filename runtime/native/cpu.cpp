@@ -23,4 +23,5 @@ NB_MODULE(JETPOSE_MODULE, m) {
   jetpose::bind_simcc(m);
   jetpose::bind_tracking(m);
   jetpose::bind_vector(m);
+  jetpose::bind_window(m);
 }

@@ -11,6 +11,7 @@
 #include "preprocess.cuh"
 #include "simcc.cuh"
 #include "vector.cuh"
+#include "window.cuh"
 #include "yolo_pose.cuh"
 
 #if !defined(__CUDACC__) && !defined(__CUDACC_RTC__) && !defined(__global__)
@@ -68,6 +69,7 @@ __global__ void jetpose_boxes(jetpose::boxes::Source source, jetpose::nms::Param
                               jetpose::nms::People people, int* count);
 __global__ void jetpose_yolo_pose(jetpose::yolo_pose::Source source, jetpose::nms::Params params,
                                   jetpose::nms::Memory memory, jetpose::nms::People people, int* count);
+__global__ void jetpose_window(const float* fine, const float* corners, jetpose::window::Params params, float* out);
 
 __global__ void jetpose_finite(const float* values, jetpose::i64 count, int* flags);
 __global__ void jetpose_finite_half(const unsigned short* values, jetpose::i64 count, float* out, int* flags);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -48,6 +48,10 @@ class Timings:
         """All stages."""
         return self.pre_s + self.network_s + self.decode_s
 
+    def __add__(self, other: Timings) -> Timings:
+        """Of calls one after another."""
+        return Timings(self.pre_s + other.pre_s, self.network_s + other.network_s, self.decode_s + other.decode_s)
+
 
 class Job(NamedTuple):
     """One row of a run: a frame, which one of the call's it is, and its way into the network."""
@@ -55,6 +59,12 @@ class Job(NamedTuple):
     item: int
     frame: Frame
     geometry: Geometry
+
+
+def rows_at_once(manifest: Manifest, max_batch: int | None = None) -> int:
+    """Rows of one run: the network's own number; where it takes any, `max_batch`, or what suits the bundle."""
+    suited = manifest.detector.max_people if manifest.detector else MAX_BATCH
+    return manifest.input.batch or max_batch or suited
 
 
 class BasePipeline(ABC):
@@ -103,11 +113,20 @@ class BasePipeline(ABC):
             DecodeError: the outputs are not what the decoder wants.
         """
         if isinstance(frames, (list, tuple)):
-            return self._all(frames, [None] * len(frames) if boxes is None else boxes)
+            sets = [None] * len(frames) if boxes is None else boxes
+            if len(sets) != len(frames):
+                raise FrameError(f"boxes: got {len(sets)} sets for {len(frames)} frames, wanted one per frame")
+            return self._all(frames, sets)
         return self._all([frames], [boxes])[0]  # type: ignore[list-item]  # a Sequence that is no list is refused there
 
-    def submit_all(self, frames: Sequence[Image]) -> None:
-        """Begin a call on several frames; at most `depth` are under way. Raises as calling the pipeline."""
+    def submit_all(self, frames: Sequence[Image], streams: Sequence[Hashable] | None = None) -> None:  # noqa: ARG002
+        """Begin a call on several frames; at most `depth` are under way. Raises as calling the pipeline.
+
+        Args:
+            frames: as there.
+            streams: which stream each frame is the next of, None for one that follows no other. A detector in front of
+                the network may then rest between frames.
+        """
         self._found.append(self(list(frames)))
 
     def result_all(self) -> list[Poses]:
@@ -132,11 +151,9 @@ class BasePipeline(ABC):
 
     def _runs(self, frames: Sequence[Image], boxes: Sequence[ArrayLike | None]) -> list[list[Job]]:
         """What has to be run: neighbours of one input size together, at most `max_batch` of them."""
-        if len(boxes) != len(frames):
-            raise FrameError(f"boxes: got {len(boxes)} sets for {len(frames)} frames, wanted one per frame")
         runs: list[list[Job]] = []
         for item, (image, of_image) in enumerate(zip(frames, boxes, strict=True)):
-            frame = _as_frame(image)
+            frame = as_frame(image)
             for plan in self._plan(frame.size_wh, of_image):
                 job = Job(item, frame, plan)
                 if runs and len(runs[-1]) < self.max_batch and runs[-1][0].geometry.size_wh == plan.size_wh:
@@ -168,7 +185,8 @@ class BasePipeline(ABC):
         return Poses(np.concatenate(keypoints), np.concatenate(scores), skeleton)
 
 
-def _as_frame(image: Image) -> Frame:
+def as_frame(image: Image) -> Frame:
+    """A frame of whatever a pipeline takes. Raises FrameError."""
     if isinstance(image, Frame):
         return image
     if not isinstance(image, np.ndarray):

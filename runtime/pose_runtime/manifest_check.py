@@ -19,7 +19,7 @@ from pose_runtime.decode import BoxesDecoder, SimccDecoder, YoloPoseDecoder
 from pose_runtime.decode._common import PROBE_SIDE
 from pose_runtime.errors import BundleError, DecodeError
 from pose_runtime.geometry import Crop, ShortSide
-from pose_runtime.manifest import MANIFEST, VERSION, Graph, Input, Manifest, Output, Sha256
+from pose_runtime.manifest import MANIFEST, VALUES, VERSION, Graph, Input, Manifest, Output, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
@@ -147,6 +147,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "simcc": ("simcc",),
     "yolo_pose": ("boxes",),
     "boxes": ("boxes",),
+    "window": ("windows", "fine"),
 }
 
 
@@ -161,8 +162,8 @@ def _output_problems(manifest: Manifest) -> Iterator[str]:
             yield f"$.outputs: none has role {role}, which decoder {family} needs"
     for i, output in enumerate(manifest.outputs):
         count = output.channels[1] - output.channels[0]
-        if output.role == "heatmaps" and family != "boxes" and count != k:
-            yield f"$.outputs[{i}].channels: got {count} of heatmaps, wanted {k} for {k} keypoints"
+        if output.role in ("heatmaps", "fine") and family != "boxes" and count != k:
+            yield f"$.outputs[{i}].channels: got {count} of {output.role}, wanted {k} for {k} keypoints"
     yield from _decoder_problems(manifest)
 
 
@@ -187,7 +188,7 @@ def _probe_shape(manifest: Manifest, output: Output, index: int) -> tuple[int, .
     if isinstance(decoder, SimccDecoder | YoloPoseDecoder | BoxesDecoder):
         return decoder.probe_shape(output.role, index, count, len(manifest.skeleton.names))
     side = min(max(round(PROBE_SIDE / output.stride), 1), PROBE_SIDE)
-    return (count,) if output.role == "vector" else (count, side, side)
+    return (count,) if output.role in VALUES else (count, side, side)
 
 
 def _graph_problems(manifest: Manifest) -> Iterator[str]:

@@ -88,6 +88,7 @@ const std::map<std::string, Kernel> kernels{
     KERNEL(jetpose_preprocess_half),
     KERNEL(jetpose_simcc),
     KERNEL(jetpose_vector),
+    KERNEL(jetpose_window),
     KERNEL(jetpose_yolo_pose),
 };
 

@@ -96,11 +96,11 @@ def test_files_lose_no_frame_and_end_the_run() -> None:
 class Picky(SlowPipeline):
     """Refuses frames of odd number."""
 
-    def submit_all(self, frames: object) -> None:
+    def submit_all(self, frames: object, streams: object = None) -> None:
         assert isinstance(frames, list)
         if any(frame.time_s for frame in frames):
             raise FrameError("not this one")
-        super().submit_all(frames)
+        super().submit_all(frames, streams)
 
 
 def test_a_frame_that_is_refused_is_its_sources_fault(caplog: pytest.LogCaptureFixture) -> None:

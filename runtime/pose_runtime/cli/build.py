@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,7 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
-    """Build a bundle's engine for this GPU, keep it, and show it the bundle's check frames.
+    """Build a bundle's engine for this GPU, keep it, and show it the bundle's check frames; its parts' engines, too.
 
     Exit 1 if a frame's OKS is below the bundle's bound: the engine is refused then, here and by every other command.
     These options are taken for the graph from now on.
@@ -97,28 +98,33 @@ def build(
         dla_core=dla,
     )
     loaded = load_bundle(bundle)
-    role = graph or default_graph(loaded)
+    build_one = partial(_build, ordinal=ordinal, cache=PlanCache(cache), options=options, rebuild=rebuild)
+    done = [build_one(loaded, graph or default_graph(loaded))]
+    done += [build_one(part, default_graph(part)) for part in loaded.parts.values()]
+    for one, origin, check in done:
+        if as_json:
+            print(msgspec.json.encode(_tree(one, origin, check)).decode())
+        else:
+            _print(origin, check)
+    for _, origin, _ in done:
+        if not origin.sha256:
+            raise EngineError(f"{origin.cache.folder}: the plan could not be kept, so every start would build it again")
+    if not all(check.passed for _, _, check in done):
+        raise typer.Exit(1)
+    for _, origin, _ in done:
+        origin.cache.choose_options(origin.key)
+
+
+def _build(
+    bundle: Bundle, role: GraphRole, *, ordinal: int, cache: PlanCache, options: BuildOptions, rebuild: bool
+) -> tuple[Bundle, Origin, GraphCheck]:
+    """One network's engine, which has shown the check frames."""
     with build_progress() as on_progress:
         pipeline, origin = open_unproven(
-            loaded,
-            ordinal,
-            role,
-            cache=PlanCache(cache),
-            options=options,
-            rebuild=rebuild,
-            on_progress=on_progress,
+            bundle, ordinal, role, cache=cache, options=options, rebuild=rebuild, on_progress=on_progress
         )
     with pipeline:
-        check = prove(loaded, role, origin, pipeline)
-    if as_json:
-        print(msgspec.json.encode(_tree(loaded, origin, check)).decode())
-    else:
-        _print(origin, check)
-    if not origin.sha256:
-        raise EngineError(f"{origin.cache.folder}: the plan could not be kept, so every start would build it again")
-    if not check.passed:
-        raise typer.Exit(1)
-    origin.cache.choose_options(origin.key)
+        return bundle, origin, prove(bundle, role, origin, pipeline)
 
 
 def _gpu(device: str, graph: GraphRole | None) -> int | None:
@@ -132,8 +138,9 @@ def _gpu(device: str, graph: GraphRole | None) -> int | None:
 
 
 def _check(bundle: Bundle, graph: GraphRole | None) -> None:
-    """The bundle's graphs on the processor, or one of them."""
-    checks = [check for check in check_bundle(bundle) if graph in (None, check.role)]
+    """The bundle's graphs on the processor, or one of them, and those of its parts."""
+    own = [check for check in check_bundle(bundle) if graph in (None, check.role)]
+    checks = own + [check for part in bundle.parts.values() for check in check_bundle(part)] * bool(own)
     for check in checks:
         print_check(check)
     if not checks:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pose_runtime.bundle import load_bundle
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.check import ROLES, GraphCheck, check_bundle, why_skipped
 from pose_runtime.cli._common import BundleArgument, Version, new_app, run_app
 
@@ -25,17 +25,26 @@ def check(
 
     OKS is the similarity (0 to 1) to the poses that the FP32 network gave when the bundle was written. `heads` is the
     largest difference of the outputs' mean, deviation, minimum and maximum, as a share of the output's range.
-    `cpu_int8` is skipped on a CPU without VNNI or Arm dot product, where it is not used.
+    `cpu_int8` is skipped on a CPU without VNNI or Arm dot product, where it is not used. Parts are checked, too.
     """
     loaded = load_bundle(bundle)
-    checks = check_bundle(loaded, engine=engine)
+    passed = _check(loaded, engine)
+    for name, part in loaded.parts.items():
+        print(f"{name}: {part.manifest.network.name}")
+        passed &= _check(part, engine)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _check(bundle: Bundle, engine: str | None) -> bool:
+    """One network's graphs; whether all passed."""
+    checks = check_bundle(bundle, engine=engine)
     for graph in checks:
         print_check(graph)
-    for role in loaded.manifest.graphs:
+    for role in bundle.manifest.graphs:
         if reason := why_skipped(role):
             print(f"{role}: skipped, {reason}")
-    if not all(graph.passed for graph in checks):
-        raise typer.Exit(1)
+    return all(graph.passed for graph in checks)
 
 
 def print_check(graph: GraphCheck) -> None:

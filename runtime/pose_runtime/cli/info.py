@@ -68,6 +68,15 @@ def rows(bundle: Bundle) -> Iterator[Row]:
     yield "decoder", _fields(manifest.decoder)
     for role, graph in manifest.graphs.items():
         yield from _graph_rows(role, graph)
+    if manifest.detector:
+        yield "people by", _fields(manifest.detector)
+    for i, stage in enumerate(manifest.stages):
+        yield "crops of", f"stage{i + 2} {_fields(stage)}"
+    for name, part in bundle.parts.items():
+        sizes = (
+            f"{part.manifest.network.macs / 1e9:.3f} G multiply-accumulates, graphs {', '.join(part.manifest.graphs)}"
+        )
+        yield name, f"{part.manifest.network.name}: {sizes}; more by pose-info {part.path}"
     people = sum(len(frame.scores) for frame in manifest.check.frames)
     frames = len(manifest.check.frames)
     yield "check", f"{frames} frames with {people} people, OKS at least {manifest.check.min_oks:g}"
@@ -96,11 +105,13 @@ def _graph_rows(role: str, graph: Graph) -> Iterator[Row]:
 
 
 def _fields(struct: Any) -> str:
-    """A tagged struct as `tag key=value key=value`; long lists are cut."""
+    """A struct as `tag key=value key=value`, the tag if it has one; long lists are cut."""
     tree: dict[str, Any] = msgspec.to_builtins(struct)
-    tag = str(tree.pop(struct.__struct_config__.tag_field))
+    tag = str(tree.pop(struct.__struct_config__.tag_field, ""))
     values = {key: str(value).replace(" ", "") for key, value in tree.items()}
-    return " ".join([tag, *(f"{k}={v if len(v) <= 60 else v[:57] + '...'}" for k, v in values.items())])
+    return " ".join(
+        [*filter(None, [tag]), *(f"{k}={v if len(v) <= 60 else v[:57] + '...'}" for k, v in values.items())]
+    )
 
 
 def main() -> None:

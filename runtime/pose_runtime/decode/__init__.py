@@ -33,6 +33,7 @@ from pose_runtime.decode.paf import (
 )
 from pose_runtime.decode.simcc import SimccDecoder, simcc
 from pose_runtime.decode.vector import VectorDecoder, cascade_boxes, vector
+from pose_runtime.decode.window import WindowDecoder, window
 from pose_runtime.decode.yolo_pose import PoseLayout, YoloPoseDecoder, yolo_pose
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "PoseLayout",
     "SimccDecoder",
     "VectorDecoder",
+    "WindowDecoder",
     "YoloPoseDecoder",
     "aggregate",
     "boxes",
@@ -72,6 +74,7 @@ __all__ = [
     "paf_sample",
     "simcc",
     "vector",
+    "window",
     "yolo_pose",
 ]
 
@@ -84,5 +87,6 @@ Decoder = (
     | SimccDecoder
     | YoloPoseDecoder
     | BoxesDecoder
+    | WindowDecoder
 )
 """Any family's decoder; a new family adds its struct to this union."""

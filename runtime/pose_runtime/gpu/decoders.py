@@ -24,6 +24,7 @@ from pose_runtime.decode import (
     PafDecoder,
     SimccDecoder,
     VectorDecoder,
+    WindowDecoder,
     YoloPoseDecoder,
 )
 from pose_runtime.decode._common import only
@@ -137,6 +138,8 @@ def plan_decoder(
             return _plan_yolo_pose(decoder, outputs, block)
         if isinstance(decoder, BoxesDecoder):
             return _plan_boxes(decoder, outputs, input_wh, block)
+        if isinstance(decoder, WindowDecoder):
+            return _plan_window(decoder, outputs, block)
         return _plan_vector(decoder, outputs, input_wh, block)
     except DecodeError:
         raise
@@ -218,6 +221,15 @@ def _plan_boxes(
         decoder.max_people,
         2,
         decoder.people,
+    )
+
+
+def _plan_window(decoder: WindowDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], block: int) -> DecodePlan:
+    fine, windows = _only_maps(outputs, "fine"), only(outputs, "windows")
+    if windows.shape != (2 * fine.shape[0],):
+        raise DecodeError(f"windows: got shape {windows.shape} for fine maps {fine.shape}, wanted (2K,)")
+    return _single(
+        lambda arena: native.plan_window(fine, windows, decoder.stride, block, arena), fine.shape[0], decoder.person
     )
 
 
