@@ -13,7 +13,7 @@ from pose_runtime.decode import Decoder, EmbeddingDecoder
 from pose_runtime.engines import Engine, TensorSpec
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize, ShortSide
-from pose_runtime.manifest import VALUES, Input, Output
+from pose_runtime.manifest import VALUES, Input, Output, Role
 from pose_runtime.skeletons import Skeleton, skeleton
 
 
@@ -86,18 +86,30 @@ def outputs_of(
         if spec is None:
             continue
         shape = arrays[spec.name].shape
-        if 0 in shape or len(shape) != (2 if wanted.role in VALUES else 4):
-            dims = "(batch, values)" if wanted.role in VALUES else "(batch, channels, height, width)"
+        dims, ranks = _shape_of(wanted.role)
+        if (0 in shape and wanted.role != "boxes") or len(shape) not in ranks:
             raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted {dims} for {wanted.role}")
-        first, last = wanted.channels or (0, shape[1])
+        first, last = wanted.channels or (0, max(shape[1], 1))
         if wanted.per_keypoint and wanted.channels:
             first, last = first * keypoints, last * keypoints
         if last > shape[1]:
             needed = f"{wanted.role} want channels {first} to {last - 1}"
             raise ExportError(f"graph: output {spec.name!r} has {shape[1]} channels, {needed}")
-        stride = 1.0 if wanted.role in (*VALUES, "fine") else probe.shape[3] / shape[3]
+        is_map = len(shape) == 4 and wanted.role != "fine"
+        stride = probe.shape[3] / shape[3] if is_map else 1.0
         outputs.append(Output(tensor=spec.name, role=wanted.role, channels=(first, last), stride=stride))
     return tuple(outputs)
+
+
+def _shape_of(role: Role) -> tuple[str, tuple[int, ...]]:
+    """The dimensions of an output, in words, and how many there may be."""
+    if role in VALUES:
+        return "(batch, values)", (2,)
+    if role == "simcc":
+        return "(batch, keypoints, bins)", (3,)
+    if role == "boxes":
+        return "(batch, rows, values), (batch, rows) or (batch, 4, height, width)", (2, 3, 4)
+    return "(batch, channels, height, width)", (4,)
 
 
 def _find_output(specs: Sequence[TensorSpec], wanted: PresetOutput) -> TensorSpec | None:

@@ -185,6 +185,7 @@ def head_statistics(manifest: Manifest, outputs: Mapping[str, AnyArray]) -> tupl
     heads = []
     for tensor in dict.fromkeys(output.tensor for output in manifest.outputs):
         values = outputs[tensor][0].astype(np.float64)
+        values = values if values.size else np.zeros(1)  # a detector that found nobody
         mean, std, low, high = (float(f"{v:.6g}") for v in (values.mean(), values.std(), values.min(), values.max()))
         heads.append(HeadStatistics(tensor=tensor, mean=mean, std=std, min=low, max=high))
     return tuple(heads)

@@ -21,8 +21,6 @@ Text = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f
 Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector", "windows", "fine", "simcc", "boxes"]
 VALUES: tuple[Role, ...] = ("vector", "windows")
 """Roles of tensors (N, C)."""
-ROWS: tuple[Role, ...] = ("simcc", "boxes")
-"""Roles of tensors (N, rows, values); labels and scores of boxes are (N, rows). All others are (N, C, H, W)."""
 GraphRole = Literal["reference", "tensorrt", "cpu_int8"]
 Side = Annotated[int, Meta(ge=0, le=8192)]
 Mean = Annotated[float, Meta(ge=-1e6, le=1e6)]

@@ -102,6 +102,8 @@ class Pipeline(BasePipeline):
         """A graph may leave its outputs' shapes open; slicing what is too small would quietly give less."""
         for output in self.manifest.outputs:
             shape, channels = self.outputs[output.tensor].shape, output.channels[1]
+            if output.role == "boxes":
+                channels = 0  # as many as were found
             if len(shape) < 2 or shape[0] != batch or shape[1] < channels:
                 raise EngineError(
                     f"network output {output.tensor!r}: got shape {shape}, wanted a batch of {batch} with at least "
@@ -112,7 +114,8 @@ class Pipeline(BasePipeline):
         roles: dict[str, list[FloatArray]] = {}
         for output in self.manifest.outputs:
             first, last = output.channels
-            roles.setdefault(output.role, []).append(self.outputs[output.tensor][row, first:last])
+            array = self.outputs[output.tensor][row]
+            roles.setdefault(output.role, []).append(array if output.role == "boxes" else array[first:last])
         decoder = self.manifest.decoder
         decoded = decoder(roles, job.geometry.size_wh)
         job.geometry.to_source(decoded.keypoints, decoder.grid)

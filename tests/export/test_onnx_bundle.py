@@ -394,3 +394,84 @@ def test_real_networks(tmp_path: Path, file: str, preset: str, family: str) -> N
     if isinstance(bundle.manifest.decoder, PafDecoder):
         with open_pipeline(bundle, "cpu") as pipeline:
             assert len(pipeline(cv2.imread(str(photos / "tfpose_p2.jpg")))) >= 2
+
+
+# ---- what users bring --------------------------------------------------------------------------------------------
+
+
+def brought(outputs: dict[str, tuple[int, ...]], size_hw: tuple[int, int] = (64, 96)) -> onnx.ModelProto:
+    """A network of one layer, whose outputs are its values in other shapes."""
+    random = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+    ]
+    values, weights = [], []
+    for name, shape in outputs.items():
+        weight = random.uniform(0, 1, (3, int(np.prod(shape)))).astype(np.float32)
+        weights += [
+            numpy_helper.from_array(weight, f"{name}.w"),
+            numpy_helper.from_array(np.array([1, *shape]), f"{name}.s"),
+        ]
+        nodes += [
+            helper.make_node("MatMul", ["flat", f"{name}.w"], [f"{name}.m"]),
+            helper.make_node("Reshape", [f"{name}.m", f"{name}.s"], [name]),
+        ]
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape]))
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *size_hw])]
+    graph = helper.make_graph(nodes, "brought", inputs, values, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("preset", "outputs"),
+    [
+        ("rtmpose", {"simcc_x": (17, 192), "simcc_y": (17, 128)}),
+        ("yolo-pose", {"output0": (56, 126)}),
+        ("yolox-person", {"output": (126, 85)}),
+        ("rtmdet-person", {"dets": (100, 5), "labels": (100,)}),
+    ],
+)
+def test_families_of_published_formats(preset: str, outputs: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
+    path = save(brought(outputs), tmp_path / "net.onnx")
+    assert run("--onnx", path, "--preset", preset, "--out", tmp_path / "a.pose", "--min-oks", 0) == 0
+    bundle = load_bundle(tmp_path / "a.pose")
+    with open_pipeline(bundle, "cpu") as pipeline:
+        found = pipeline(np.full((64, 96, 3), 128, np.uint8))
+    assert found.keypoints.shape[1] == len(bundle.manifest.skeleton.names)
+    (check,) = check_bundle(bundle)
+    assert check.worst_oks == pytest.approx(1, abs=1e-3)
+
+
+def test_a_detector_that_finds_a_changing_number(tmp_path: Path) -> None:
+    """As RTMDet's, whose rows are those that its own suppression left; perhaps none."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 64, 96])
+    rows = numpy_helper.from_array(
+        np.float32([[[0, 0, 9, 9, 0.9], [40, 20, 60, 50, 0.8], [1, 1, 5, 5, 0.7]]]), "all_rows"
+    )
+    nodes = [  # as many rows as the mean of the image says
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Cast", ["mean"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["count", "zero"], ["end"]),
+        helper.make_node("Slice", ["all_rows", "zero", "end", "one"], ["dets"]),
+        helper.make_node("ReduceMax", ["dets"], ["max"], axes=[2], keepdims=0),
+        helper.make_node("Mul", ["max", "nothing"], ["labels"]),
+    ]
+    weights = [
+        rows,
+        numpy_helper.from_array(np.array([0]), "zero"),
+        numpy_helper.from_array(np.array([1]), "one"),
+        numpy_helper.from_array(np.array([0], np.float32), "nothing"),
+    ]
+    values = [
+        helper.make_tensor_value_info("dets", TensorProto.FLOAT, [1, "rows", 5]),
+        helper.make_tensor_value_info("labels", TensorProto.FLOAT, [1, "rows"]),
+    ]
+    graph = helper.make_graph(nodes, "rows", [image], values, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = save(model, tmp_path / "net.onnx")
+    options = ("--mean=0", "--std=1", "--min-oks", 0)
+    assert run("--onnx", path, "--preset", "rtmdet-person", *options, "--out", tmp_path / "a.pose") == 0
+    with open_pipeline(tmp_path / "a.pose", "cpu") as pipeline:
+        counts = [len(pipeline(np.full((64, 96, 3), level, np.uint8))) for level in (0, 1, 2, 3)]
+    assert counts == [0, 1, 2, 3]

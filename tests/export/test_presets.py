@@ -6,18 +6,25 @@ import pytest
 
 from pose_export.presets import load_preset, parse_tree, preset_names, read_tree
 from pose_runtime.decode import (
+    BoxesDecoder,
     EmbeddingDecoder,
     HeatmapDecoder,
     OffsetDecoder,
     PafDecoder,
+    SimccDecoder,
     VectorDecoder,
     WindowDecoder,
+    YoloPoseDecoder,
 )
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import plan
 from pose_runtime.skeletons import SKELETONS
 
 FAMILIES = {
+    "rtmpose": SimccDecoder,
+    "yolo-pose": YoloPoseDecoder,
+    "yolox-person": BoxesDecoder,
+    "rtmdet-person": BoxesDecoder,
     "openpose-coco": PafDecoder,
     "openpose-mpi": PafDecoder,
     "openpose-body25": PafDecoder,
@@ -52,6 +59,8 @@ def test_shipped_preset_fits_together(name: str) -> None:
     assert isinstance(preset.skeleton, str)
     k = len(SKELETONS[preset.skeleton].names)
     for output in preset.outputs:
+        if output.role == "boxes":
+            continue
         assert output.channels is not None
         count = (output.channels[1] - output.channels[0]) * (k if output.per_keypoint else 1)
         if isinstance(preset.decoder, PafDecoder) and output.role == "pafs":

@@ -1,4 +1,4 @@
-"""People as boxes: what detectors give. A box is a pose of the skeleton `box2`: its top left and bottom right corner."""
+"""People as boxes, which detectors give: poses of the skeleton `box2`, the top left and the bottom right corner."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Arguments(NamedTuple):
     arrays: tuple[Any, ...]
 
 
-def boxes(decoder: BoxesDecoder, arrays: Sequence[ArrayLike], input_wh: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+def boxes(
+    decoder: BoxesDecoder, arrays: Sequence[ArrayLike], input_wh: tuple[int, int]
+) -> tuple[FloatArray, FloatArray]:
     """The people in one image.
 
     Args:
@@ -92,7 +94,7 @@ class BoxesDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Of the outputs, in the order of `BoxLayout`."""
         return _ROLES.get(self.layout, ("boxes",))
 
-    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:
+    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:  # noqa: ARG002
         """As `SimccDecoder.probe_shape`."""
         if self.layout == "centre_map":
             return count, PROBE_SIDE // 8, PROBE_SIDE // 8

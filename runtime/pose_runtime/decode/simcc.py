@@ -49,7 +49,7 @@ class SimccDecoder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_score: Annotated[float, Meta(ge=0, le=1e6)]
     grid: Grid
 
-    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:
+    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:  # noqa: ARG002
         """A small shape of an output, without the batch, for an input of `PROBE_SIDE` pixels.
 
         Args:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from numpy.typing import ArrayLike
 
 from pose_runtime._native import native
-from pose_runtime.arrays import FloatArray, as_maps
+from pose_runtime.arrays import FloatArray
 from pose_runtime.decode._common import Decoded, Grid, MaxPeople, Share, only
 from pose_runtime.errors import DecodeError
 
@@ -81,11 +81,11 @@ class YoloPoseDecoder(
     max_people: MaxPeople
     grid: Grid
 
-    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:
+    def probe_shape(self, role: str, index: int, count: int, joints: int) -> tuple[int, ...]:  # noqa: ARG002
         """As `SimccDecoder.probe_shape`."""
         return (count, 1) if self.layout == "anchors" else (1, 6 + 3 * joints)
 
-    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:
+    def __call__(self, outputs: Mapping[str, Sequence[FloatArray]], input_wh: tuple[int, int]) -> Decoded:  # noqa: ARG002
         """The people in one network input, in input pixels."""
         return self.people(
             *yolo_pose(

@@ -41,7 +41,7 @@ class OnnxRuntimeEngine(Engine):
     """A graph in ONNX Runtime's CPU provider.
 
     Outputs are written into arrays made at the first run of each set of input shapes; after that nothing is allocated
-    here. The shapes of the outputs must follow from those of the inputs.
+    here. Where the shapes of the outputs do not follow from those of the inputs, ONNX Runtime allocates in every run.
 
     Args:
         graph: the ONNX file's bytes, without external data.
@@ -69,13 +69,20 @@ class OnnxRuntimeEngine(Engine):
             raise EngineError(f"engine {_NAME}: cannot load the graph: {_one_line(error)}") from error
         super().__init__(_NAME, _specs(session.get_inputs()), _specs(session.get_outputs()))
         self._session: Any = session
+        self._names = [spec.name for spec in self.outputs]
         self._run_options = ort.RunOptions()
         self._run_options.log_severity_level = _QUIET
         self._bound: dict[tuple[tuple[int, ...], ...], _Bound] = {}
+        # Open where the inputs are fixed: how much a detector finds depends on the picture.
+        fixed = all(size is not None for spec in self.inputs for size in spec.shape[1:])
+        self._varies = fixed and any(None in spec.shape[1:] for spec in self.outputs)
 
     def _infer(self, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
         shapes = tuple(inputs[spec.name].shape for spec in self.inputs)
         try:
+            if self._varies:
+                results = self._session.run(self._names, dict(inputs), self._run_options)
+                return dict(zip(self._names, results, strict=True))
             bound = self._bound.get(shapes)
             if bound is None:
                 return self._first(shapes, inputs)
@@ -89,9 +96,8 @@ class OnnxRuntimeEngine(Engine):
 
     def _first(self, shapes: tuple[tuple[int, ...], ...], inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
         """Run once with outputs that ONNX Runtime allocates, and bind arrays of their shapes for the next runs."""
-        names = [spec.name for spec in self.outputs]
-        results = self._session.run(names, dict(inputs), self._run_options)
-        outputs = {name: np.ascontiguousarray(array) for name, array in zip(names, results, strict=True)}
+        results = self._session.run(self._names, dict(inputs), self._run_options)
+        outputs = {name: np.ascontiguousarray(array) for name, array in zip(self._names, results, strict=True)}
         bound = _Bound(self._session.io_binding(), {}, outputs)
         for name, array in inputs.items():
             _bind_input(bound, name, array)

@@ -195,9 +195,7 @@ def _plan_simcc(
     )
 
 
-def _plan_yolo_pose(
-    decoder: YoloPoseDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], block: int
-) -> DecodePlan:
+def _plan_yolo_pose(decoder: YoloPoseDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], block: int) -> DecodePlan:
     values = only(outputs, "boxes")
     joints = joints_of(values.shape, decoder.layout, decoder.classes)
     what = (values, joints, decoder.classes, decoder.layout == "end_to_end")
