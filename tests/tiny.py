@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pose_runtime import geometry, manifest
-from pose_runtime.bundle import Bundle, write_bundle
+from pose_runtime.bundle import Bundle, as_part, write_bundle
 from pose_runtime.check import record_frame
 from pose_runtime.decode import HeatmapDecoder
 from pose_runtime.engines import TensorSpec, open_engine
@@ -113,6 +113,15 @@ def write_detector(folder: Path) -> Bundle:
     of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
     png = cv2.imencode(".png", image)[1].tobytes()
     return write_bundle(folder, of, {"reference.onnx": make_graph(of), "check/0.png": png})
+
+
+def write_top_down(folder: Path, how: manifest.Detector) -> Bundle:
+    """The network twice: its blue and green dots are a box's corners, and in the crop they are keypoints."""
+    part = write_detector(folder.with_suffix(".part"))
+    whole = replaced(make_manifest(CROP, (24, 32), 0), detector=how)
+    png = cv2.imencode(".png", frame((20, 20), None, None))[1].tobytes()
+    files = {"reference.onnx": make_graph(whole), "check/0.png": png, **as_part(part, "detector")}
+    return write_bundle(folder, whole, files)
 
 
 def fake_engine(of: manifest.Manifest, function: Callable[..., Any]) -> FakeEngine:
