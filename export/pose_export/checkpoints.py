@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pose_export import _inert
+from pose_export.caffemodel import SUFFIX, read_caffemodel
 from pose_export.networks import Names
 from pose_runtime.errors import ExportError
 
@@ -32,6 +33,14 @@ _IGNORED = (r"data_preprocessor\.mean", r"data_preprocessor\.std")
 AS_THEY_ARE = Names()
 
 
+class MisfitError(ExportError):
+    """A checkpoint of another network; `tensors` are what it holds."""
+
+    def __init__(self, message: str, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(message)
+        self.tensors = tensors
+
+
 def load_weights(network: nn.Module, path: Path, names: Names = AS_THEY_ARE) -> None:
     """Give `network` the weights of the checkpoint file, as float32; ExportError where they do not fit exactly.
 
@@ -39,6 +48,8 @@ def load_weights(network: nn.Module, path: Path, names: Names = AS_THEY_ARE) -> 
     """
     try:
         weights = fit(read_checkpoint(path), network.state_dict(), names)
+    except MisfitError as error:
+        raise MisfitError(f"{path}: {error}", error.tensors) from None
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error.__cause__
     network.load_state_dict(weights)
@@ -88,6 +99,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ExportError("not a file; wanted a PyTorch checkpoint")
     if size > MAX_BYTES:
         raise ExportError(f"{size} bytes; a checkpoint may have {MAX_BYTES}")
+    if path.suffix == SUFFIX:
+        return {name: torch.from_numpy(array) for name, array in read_caffemodel(path).items()}
     try:
         _check_container(path, size)
         with warnings.catch_warnings():
@@ -180,7 +193,7 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Name
         _listing("of another shape", misfits),
     ]
     if any(problems):
-        raise ExportError("the checkpoint is of another network: " + "; ".join(filter(None, problems)))
+        raise MisfitError("the checkpoint is of another network: " + "; ".join(filter(None, problems)), tensors)
     weights = {name: renamed[name].to(tensor.dtype) for name, tensor in wanted.items()}
     _check_finite(weights)
     return weights

@@ -11,8 +11,9 @@ from torch import nn
 
 from pose_calibration.graph_stats import load_onnx
 from pose_export import networks
-from pose_export.checkpoints import load_weights
+from pose_export.checkpoints import MisfitError, load_weights
 from pose_export.download import PACKAGE, fetch
+from pose_export.identify import explain
 from pose_export.networks import Entry
 from pose_export.onnx_bundle import Source, sha256_of, write_onnx_bundle
 from pose_export.random_weights import Random, random_network
@@ -72,7 +73,10 @@ def _filled(entry: Entry, checkpoint: Path | Random | None, request: Request, te
         return random_network(entry, checkpoint)
     path, source = _weights(entry, checkpoint, request, tell)
     network = networks.build(entry)
-    load_weights(network, path, entry.names)
+    try:
+        load_weights(network, path, entry.names)
+    except MisfitError as misfit:
+        raise ExportError(explain(misfit, path, entry)) from None
     return network, source
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import goldens
-from pose_export import networks
+from pose_export import identify, networks
+from pose_export.checkpoints import MisfitError
 from pose_export.networks import cpm, hourglass
 from pose_export.networks.higherhrnet import HigherHRNet
 from pose_export.networks.hrnet import HRNet
@@ -222,3 +223,14 @@ def test_a_centre_map() -> None:
     found = cpm.centre_map(368, 368)[0, 0]
     assert np.unravel_index(int(found.argmax()), found.shape) == (183, 183)
     assert found[183, 183 + 21] == pytest.approx(np.exp(-0.5))
+
+
+def test_a_checkpoint_of_another_network_is_recognised() -> None:
+    network = networks.build(networks.find("hourglass_2"))
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    misfit = MisfitError("a.pth: missing a", state)
+    wanted = networks.find("hrnet")
+    told = identify.explain(misfit, Path("a.pth"), wanted)
+    assert told.startswith("a.pth: the checkpoint is of another network than hrnet_w32.coco_256x192: ")
+    assert told.endswith("it fits --model hourglass_2.mpii_256x256")
+    assert identify.explain(MisfitError("a.pth: missing a", {}), Path("a.pth"), wanted) == "a.pth: missing a"
