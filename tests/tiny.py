@@ -107,21 +107,24 @@ def write_detector(folder: Path) -> Bundle:
         skeleton=BOX2,
         outputs=(msgspec.structs.replace(of.outputs[0], channels=(0, 2)),),
     )
-    image = frame((60, 40), (100, 80))
-    with Pipeline(of, open_engine("onnxruntime", make_graph(of))) as pipeline:
-        recorded = record_frame(pipeline, image, "check/0.png")
-    of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
-    png = cv2.imencode(".png", image)[1].tobytes()
-    return write_bundle(folder, of, {"reference.onnx": make_graph(of), "check/0.png": png})
+    return _write_checked(folder, of, {})
 
 
 def write_top_down(folder: Path, how: manifest.Detector) -> Bundle:
     """The network twice: its blue and green dots are a box's corners, and in the crop they are keypoints."""
     part = write_detector(folder.with_suffix(".part"))
     whole = replaced(make_manifest(CROP, (24, 32), 0), detector=how)
-    png = cv2.imencode(".png", frame((20, 20), None, None))[1].tobytes()
-    files = {"reference.onnx": make_graph(whole), "check/0.png": png, **as_part(part, "detector")}
-    return write_bundle(folder, whole, files)
+    return _write_checked(folder, whole, as_part(part, "detector"))
+
+
+def _write_checked(folder: Path, of: manifest.Manifest, files: dict[str, bytes]) -> Bundle:
+    """A bundle whose check frame and poses are real."""
+    image, graph = frame((60, 40), (100, 80)), make_graph(of)
+    with Pipeline(of, open_engine("onnxruntime", graph)) as pipeline:
+        recorded = record_frame(pipeline, image, "check/0.png")
+    png = cv2.imencode(".png", image)[1].tobytes()
+    of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
+    return write_bundle(folder, of, {"reference.onnx": graph, "check/0.png": png, **files})
 
 
 def fake_engine(of: manifest.Manifest, function: Callable[..., Any]) -> FakeEngine:
