@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pose_runtime import geometry, manifest
-from pose_runtime.bundle import Bundle, write_bundle
+from pose_runtime.bundle import Bundle, as_part, write_bundle
 from pose_runtime.check import record_frame
 from pose_runtime.decode import HeatmapDecoder
 from pose_runtime.engines import TensorSpec, open_engine
@@ -107,12 +107,24 @@ def write_detector(folder: Path) -> Bundle:
         skeleton=BOX2,
         outputs=(msgspec.structs.replace(of.outputs[0], channels=(0, 2)),),
     )
-    image = frame((60, 40), (100, 80))
-    with Pipeline(of, open_engine("onnxruntime", make_graph(of))) as pipeline:
+    return _write_checked(folder, of, {})
+
+
+def write_top_down(folder: Path, how: manifest.Detector) -> Bundle:
+    """The network twice: its blue and green dots are a box's corners, and in the crop they are keypoints."""
+    part = write_detector(folder.with_suffix(".part"))
+    whole = replaced(make_manifest(CROP, (24, 32), 0), detector=how)
+    return _write_checked(folder, whole, as_part(part, "detector"))
+
+
+def _write_checked(folder: Path, of: manifest.Manifest, files: dict[str, bytes]) -> Bundle:
+    """A bundle whose check frame and poses are real."""
+    image, graph = frame((60, 40), (100, 80)), make_graph(of)
+    with Pipeline(of, open_engine("onnxruntime", graph)) as pipeline:
         recorded = record_frame(pipeline, image, "check/0.png")
-    of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
     png = cv2.imencode(".png", image)[1].tobytes()
-    return write_bundle(folder, of, {"reference.onnx": make_graph(of), "check/0.png": png})
+    of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
+    return write_bundle(folder, of, {"reference.onnx": graph, "check/0.png": png, **files})
 
 
 def fake_engine(of: manifest.Manifest, function: Callable[..., Any]) -> FakeEngine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,8 +66,9 @@ class TopDownPipeline(BasePipeline):
 
     def close(self) -> None:
         """Free both networks; a second time does nothing."""
-        self.detector.close()
-        self.crops.close()
+        with ExitStack() as closing:
+            closing.callback(self.detector.close)
+            closing.callback(self.crops.close)
 
     def submit_all(self, frames: Sequence[Image], streams: Sequence[Hashable] | None = None) -> None:
         """Begin a call; frames of one stream are looked through where its last people were (see `Detector.every`)."""

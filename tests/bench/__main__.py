@@ -1,4 +1,5 @@
-"""Time decoders, pre-processing and tracking on one core:  python -m bench [FILTER]  (in tests/, or `make bench`).
+"""Time decoders, pre-processing, tracking and joined networks on one core: python -m bench [FILTER]
+(in tests/, or `make bench`).
 
 Each case runs until it has taken 0.3 s (at least 5 times, after one warm-up); the median is printed, with the smallest,
 beside the goal. Machines are noisy: compare figures of one run only.
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-MODULES = ("preprocess", "heatmap", "embedding", "paf", "tracking", "cascade")
+MODULES = ("preprocess", "heatmap", "embedding", "paf", "tracking", "cascade", "top_down")
 
 
 def measure(run: Callable[[], object], budget_s: float = 0.3) -> list[float]:

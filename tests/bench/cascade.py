@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import cv2
-import msgspec
 import numpy as np
 
 from bench.case import BenchCase
+from bench.networks import network
 from pose_runtime import manifest
 from pose_runtime.base_pipeline import BasePipeline
 from pose_runtime.cascade import MAX_CROPS, joint_crops
@@ -25,7 +23,7 @@ STAGE = manifest.Stage(torso=(9, 2), sigma=2.0)
 
 def cases() -> Iterator[BenchCase]:
     """1, 5 and 20 people of 14 joints in a 1280 x 720 frame."""
-    of, graph = network(NETWORK)
+    of, graph = network("deeppose", NETWORK)
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (720, 1280, 3), np.uint8), (0, 0), 4)
     pipelines = {
@@ -36,34 +34,6 @@ def cases() -> Iterator[BenchCase]:
         boxes = crops(rng, people)
         for name, pipeline in pipelines.items():
             yield BenchCase(f"cascade stage, {name}", people, partial(look, pipeline, image, boxes), None)
-
-
-def network(arguments: dict[str, int]) -> tuple[manifest.Manifest, bytes]:
-    """DeepPose with random weights: a manifest and its graph."""
-    from pose_calibration.graph_stats import load_onnx
-    from pose_export import networks
-    from pose_export.drawn import drawn_frames
-    from pose_export.onnx_bundle import Options, Source, write_onnx_bundle
-    from pose_export.presets import load_preset
-    from pose_export.random_weights import Random, random_network
-    from pose_export.to_onnx import export_onnx
-
-    entry = networks.find("deeppose")
-    entry = msgspec.structs.replace(entry, arguments={**entry.arguments, **arguments})
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(
-            random_network(entry, Random())[0],
-            input_name="image",
-            output_names=entry.outputs,
-            size_wh=entry.size_wh,
-            dynamic_batch=True,
-            path=path,
-        )
-        source = Source("random", "none", "0" * 64)
-        out, options = Path(folder) / "a.pose", Options(batch=0)
-        bundle = write_onnx_bundle(out, load_onnx(path), load_preset("deeppose"), source, drawn_frames()[:1], options)
-        return bundle.manifest, bundle.graph_bytes("reference")
 
 
 def crops(rng: np.random.Generator, people: int) -> np.ndarray:

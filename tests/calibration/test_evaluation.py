@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto
 
 import tiny
+import toy
 from annotated import NAMES, PEOPLE, SIZE, bundle, data_set
 from pose_calibration.annotations import Annotations, People, read_annotations
 from pose_calibration.annotations._model import make_people
@@ -22,8 +24,10 @@ from pose_calibration.evaluation.run import sample
 from pose_calibration.evaluation.scores import Ratio, score
 from pose_runtime.bundle import Bundle, write_bundle
 from pose_runtime.errors import BundleError, PoseError, SourceError
+from pose_runtime.manifest import Detector
 from pose_runtime.poses import Poses
 from pose_runtime.skeletons import SKELETONS
+from pose_runtime.top_down import TopDownPipeline
 from shared import shared
 
 pytest.importorskip("pycocotools")
@@ -324,6 +328,21 @@ def test_a_graph_that_the_bundle_lacks(work: Path) -> None:
         open_graph(load(work / "whole.pose"), "tensorrt")
     with open_graph(load(work / "whole.pose"), "reference") as pipeline:
         assert len(pipeline(tiny.frame(*PEOPLE[0]))) == 1
+
+
+def test_a_detector_finds_the_people_whatever_the_graph(work: Path, tmp_path: Path) -> None:
+    how = msgspec.convert(toy.DETECTOR, Detector)
+    both = tiny.write_top_down(tmp_path / "two.pose", how)
+    pictures = read_annotations("coco", work / "images" / "annotations.json").pictures
+    runs = []
+    for role in (None, "reference"):
+        with open_graph(both, role) as pipeline:  # type: ignore[arg-type]
+            assert isinstance(pipeline, TopDownPipeline)
+            runs.append(run(pipeline, pictures, work / "images"))
+    assert not runs[0].boxes
+    assert any(len(poses) for poses in runs[0].poses.values())
+    for one, other in zip(runs[0].poses.values(), runs[1].poses.values(), strict=True):
+        np.testing.assert_array_equal(one.keypoints, other.keypoints)
 
 
 def test_the_half_precision_graph_is_run_too(work: Path, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 import tiny
+import toy
 from fakes import cuda as fake_cuda
 from fakes import tensorrt as fake_tensorrt
 from pose_runtime.bundle import Bundle, load_bundle, write_bundle
@@ -20,8 +22,10 @@ from pose_runtime.check import record_frame
 from pose_runtime.cli import build
 from pose_runtime.engines._tensorrt_library import find_library
 from pose_runtime.errors import EngineError
-from pose_runtime.manifest import Check
+from pose_runtime.gpu.pipeline import GpuPipeline
+from pose_runtime.manifest import Check, Detector
 from pose_runtime.pipeline import open_pipeline
+from pose_runtime.top_down import TopDownPipeline
 
 
 @pytest.fixture
@@ -73,6 +77,31 @@ def test_builds_and_proves(
         assert len(pipeline(tiny.frame((40, 40), (80, 60), (100, 20)))) == 1
     assert board.stats["builds"] == 1
     assert board.built[0]["level"] == 4
+
+
+def test_a_detector_and_the_network_behind_it(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both engines are built, the second for everybody that the first may find; together they do what a CPU does."""
+    how = msgspec.convert(toy.DETECTOR | {"max_people": 13}, Detector)
+    bundle, cache = tiny.write_top_down(tmp_path / "two.pose", how), tmp_path / "cache"
+    assert run(monkeypatch, bundle.path, "--cache", cache) == 0
+    assert capsys.readouterr().out.count("reference on tensorrt: passed") == 2
+    assert [max((shapes[-1][0] for shapes in one["profile"].values()), default=None) for one in board.built] == [
+        13,
+        None,
+    ]
+    image = tiny.frame((40, 20), (80, 70), (60, 50))
+    with open_pipeline(bundle, "cuda:0", cache=cache) as gpu, open_pipeline(bundle, "cpu") as cpu:
+        assert isinstance(gpu, TopDownPipeline)
+        assert (type(gpu.crops), gpu.crops.max_batch, gpu.device_name) == (GpuPipeline, 13, "cuda:0")
+        found, wanted = gpu(image), cpu(image)
+    assert len(found) == 1
+    np.testing.assert_allclose(found.keypoints, wanted.keypoints, atol=1e-3)
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-5)
+    assert board.stats["builds"] == 2
+    assert run(monkeypatch, bundle.path, "--cache", cache, "--max-batch", 5) == 0
+    assert next(iter(board.built[2]["profile"].values()))[-1][0] == 5
 
 
 def test_an_engine_that_fails_is_refused_until_it_is_rebuilt(

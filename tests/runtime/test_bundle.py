@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -442,6 +443,13 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
         toy.write(tmp_path / "two.pose", {"stages": [stage], "input": toy.CROPS}, {"stage2/manifest.json": b""})
 
 
+def _behind_a_link(path: Path) -> None:
+    """The same content elsewhere, and a link to it."""
+    elsewhere = path.parents[1 + path.is_file()] / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -449,6 +457,9 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
         (lambda f: (f / "detector/more.bin").write_bytes(b"x"), "detector/more.bin: is not listed"),
         (lambda f: (f / "detector/reference.onnx").unlink(), "detector/reference.onnx: No such file"),
         (lambda f: (f / "detector/manifest.json").write_bytes(b"{}"), "detector/manifest.json: changed or damaged"),
+        (lambda f: shutil.rmtree(f / "detector"), "detector"),
+        (lambda f: _behind_a_link(f / "detector/reference.onnx"), "is a link"),
+        (lambda f: _behind_a_link(f / "detector"), "is a link"),
     ],
 )
 def test_a_damaged_part(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:

@@ -14,11 +14,12 @@ import pytest
 import tiny
 import toy
 from pose_runtime.base_pipeline import BasePipeline, Timings
-from pose_runtime.bundle import as_part, load_bundle, write_bundle
+from pose_runtime.bundle import load_bundle
 from pose_runtime.check import check_bundle
 from pose_runtime.cli import check as check_cli
 from pose_runtime.cli import info
-from pose_runtime.errors import FrameError
+from pose_runtime.engines import open_engine
+from pose_runtime.errors import EngineError, FrameError
 from pose_runtime.manifest import Detector, Manifest
 from pose_runtime.pipeline import Pipeline, open_pipeline
 from pose_runtime.poses import Poses
@@ -142,6 +143,79 @@ def test_a_callers_boxes_are_taken_as_they_are() -> None:
         pipeline([FRAME, FRAME], boxes=[[A[:4]]])
 
 
+def test_the_second_network_is_freed_whatever_the_first_one_says() -> None:
+    pipeline, detector, crops = top_down(how(), boxes(A))
+
+    def fail() -> None:
+        raise EngineError("no GPU any more")
+
+    detector.close = fail  # type: ignore[method-assign]
+    with pytest.raises(EngineError, match="no GPU any more"):
+        pipeline.close()
+    assert crops.closed
+
+
+# ---- the definition ----------------------------------------------------------------------------------------------
+
+
+def defined(of: Detector, crops: BasePipeline, image: np.ndarray, found: Poses) -> list[tuple[float, np.ndarray]]:
+    """Everybody's score and keypoints (K, 3), best first: one run per person, loops, HRNet's words for the rest."""
+    looked: list[tuple[float, np.ndarray, float]] = []
+    best = sorted(zip(found.scores, found.keypoints, strict=True), key=lambda pair: -pair[0])[: of.max_people]
+    for score, (low, high) in best:
+        if score < of.min_score:
+            continue
+        (x, y), (width, height) = low[:2], (high - low)[:2]
+        poses = crops(image, boxes=[[x, y, width, height]])
+        if not len(poses):
+            continue
+        keypoints = poses.keypoints[0]
+        sure = [float(s) for s in keypoints[:, 2] if s > of.min_keypoint]
+        # The box takes on the input's shape of 3 : 4, and CROP enlarges it by nothing.
+        area = float(max(width, height * 3 / 4) * max(height, width * 4 / 3))
+        looked.append((float(score) * (sum(sure) / len(sure) if sure else 0.0), keypoints, area))
+    looked.sort(key=lambda person: -person[0])
+    kept: list[tuple[float, np.ndarray, float]] = []
+    for person in looked:
+        if all(oks(one, person) <= of.nms_oks for one in kept):
+            kept.append(person)
+    return [(score, keypoints) for score, keypoints, _ in kept]
+
+
+def oks(a: tuple[float, np.ndarray, float], b: tuple[float, np.ndarray, float]) -> float:
+    """Over the keypoints that both have, of those that the second has none less."""
+    likes = []
+    for p, q, sigma in zip(a[1], b[1], tiny.SKELETON.sigmas, strict=True):
+        if not np.isnan(p[0] + q[0]):
+            distance = float((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2)
+            likes.append(np.exp(-distance / (2 * sigma) ** 2 / ((a[2] + b[2]) / 2) / 2))
+    return float(sum(likes) / len(likes)) if likes else 0.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_the_definition(seed: int) -> None:
+    """People of three dots, some of whom were found several times, some in the wrong place, some in part."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((300, 400, 3), np.uint8)
+    rows = []
+    for _ in range(5):
+        x, y, width, height = *rng.uniform(20, 250, 2), *rng.uniform(40, 110, 2)
+        for channel in np.flatnonzero(rng.random(3) < 0.8):
+            left, top = int(x + rng.uniform(0.1, 0.7) * width), int(y + rng.uniform(0.1, 0.7) * height)
+            image[top : top + 14, left : left + 14, channel] = rng.integers(120, 256)
+        for _ in range(int(rng.integers(1, 4))):
+            rows.append((x + rng.normal(0, 3), y + rng.normal(0, 3), width, height, rng.uniform(0.1, 1)))
+    found = boxes(*rows)
+    of = how(max_people=8, nms_oks=0.7)
+    with Pipeline(CROPS, open_engine("onnxruntime", tiny.make_graph(CROPS)), max_batch=of.max_people) as crops:
+        pipeline = TopDownPipeline(of, Fake(CROPS, lambda *_: found), crops)
+        got = pipeline(image)
+        wanted = defined(of, crops, image, found)
+    assert 1 < len(wanted) < len(rows)
+    np.testing.assert_allclose(got.scores, [score for score, _ in wanted], rtol=1e-5)
+    np.testing.assert_allclose(got.keypoints, [keypoints for _, keypoints in wanted], atol=1e-3)
+
+
 # ---- streams -----------------------------------------------------------------------------------------------------
 
 
@@ -215,18 +289,9 @@ def test_a_box_around_a_person() -> None:
 # ---- whole bundles -----------------------------------------------------------------------------------------------
 
 
-def write(folder: Path, **fields: Any) -> None:
-    """The tiny network twice: its blue and green dots are a box's corners, and in the crop they are keypoints."""
-    part = tiny.write_detector(folder / "detector.pose")
-    whole = tiny.replaced(CROPS, detector=how(**fields))
-    picture = toy.FILES["check/0.png"]
-    files = {"reference.onnx": tiny.make_graph(whole), "check/0.png": picture, **as_part(part, "detector")}
-    write_bundle(folder / "two.pose", whole, files)
-
-
 def test_a_bundle_with_a_detector(tmp_path: Path) -> None:
     """Equal to its parts one after the other."""
-    write(tmp_path, rescore="keypoints")
+    tiny.write_top_down(tmp_path / "two.pose", how(rescore="keypoints"))
     picture = tiny.frame((40, 20), (80, 70), (60, 50))
     with open_pipeline(tmp_path / "two.pose", device="cpu") as pipeline:
         assert isinstance(pipeline, TopDownPipeline)
@@ -245,7 +310,7 @@ def test_a_bundle_with_a_detector(tmp_path: Path) -> None:
 def test_its_parts_are_checked_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path)
+    tiny.write_top_down(tmp_path / "two.pose", HOW)
     part = load_bundle(tmp_path / "two.pose").part("detector")
     (check,) = check_bundle(part)
     assert check.passed

@@ -40,13 +40,13 @@ def open_graph(
 ) -> BasePipeline:
     """A bundle at work by the graph of that role, run by ONNX Runtime unless a GPU is asked for.
 
-    None takes what `open_pipeline` takes; a cascade is always opened as that does.
+    None takes what `open_pipeline` takes; a bundle of several networks is always opened as that does.
 
     Raises:
         BundleError: the bundle has no such graph, or it does not fit.
         EngineError: it cannot be run here.
     """
-    if role is None or bundle.manifest.stages or cuda_ordinal(device) is not None:
+    if role is None or bundle.manifest.parts or cuda_ordinal(device) is not None:
         return open_pipeline(bundle, device, threads=threads, graph=role)
     data, as_written = bundle.graph_bytes(role), role == "tensorrt"
     engine = open_engine("onnxruntime", data, device=device, threads=threads, as_written=as_written)

@@ -16,7 +16,7 @@ from pose_runtime.cli._common import CacheOption, Version, new_app, run_app
 from pose_runtime.cli.check import print_check
 from pose_runtime.config import load_config
 from pose_runtime.engines import cuda_ordinal
-from pose_runtime.engines.tensorrt import Origin, default_graph
+from pose_runtime.engines.tensorrt import Origin, default_graph, default_options
 from pose_runtime.errors import EngineError
 from pose_runtime.gpu.open import missing, open_unproven
 from pose_runtime.manifest import GraphRole
@@ -47,8 +47,14 @@ def build(
     ] = None,
     cache: CacheOption = None,
     max_batch: Annotated[
-        int, typer.Option(min=1, max=1024, help="Largest batch, where the graph takes any.", metavar="N")
-    ] = _DEFAULT.max_batch,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Largest batch, where the graph takes any.  [default: a detector's max_people, else 8]",
+            metavar="N",
+        ),
+    ] = None,
     opt_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="Batch to be fast at, where the graph takes any.", metavar="N")
     ] = _DEFAULT.opt_batch,
@@ -90,7 +96,6 @@ def build(
         _check(load_bundle(bundle), graph)
         return
     options = BuildOptions(
-        max_batch=max_batch,
         opt_batch=opt_batch,
         workspace_mib=workspace,
         tactic_mib=tactic_memory,
@@ -98,7 +103,9 @@ def build(
         dla_core=dla,
     )
     loaded = load_bundle(bundle)
-    build_one = partial(_build, ordinal=ordinal, cache=PlanCache(cache), options=options, rebuild=rebuild)
+    build_one = partial(
+        _build, ordinal=ordinal, cache=PlanCache(cache), options=options, most=max_batch, rebuild=rebuild
+    )
     done = [build_one(loaded, graph or default_graph(loaded))]
     done += [build_one(part, default_graph(part)) for part in loaded.parts.values()]
     for one, origin, check in done:
@@ -116,9 +123,18 @@ def build(
 
 
 def _build(
-    bundle: Bundle, role: GraphRole, *, ordinal: int, cache: PlanCache, options: BuildOptions, rebuild: bool
+    bundle: Bundle,
+    role: GraphRole,
+    *,
+    ordinal: int,
+    cache: PlanCache,
+    options: BuildOptions,
+    most: int | None,
+    rebuild: bool,
 ) -> tuple[Bundle, Origin, GraphCheck]:
-    """One network's engine, which has shown the check frames."""
+    """One network's engine, which has shown the check frames; without `most` its batch is the bundle's own."""
+    max_batch = default_options(bundle).max_batch if most is None else most
+    options = msgspec.structs.replace(options, max_batch=max_batch)
     with build_progress() as on_progress:
         pipeline, origin = open_unproven(
             bundle, ordinal, role, cache=cache, options=options, rebuild=rebuild, on_progress=on_progress

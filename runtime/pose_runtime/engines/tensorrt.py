@@ -159,6 +159,14 @@ class CachedEngine(TensorRtEngine):
         self.origin = origin
 
 
+def default_options(bundle: Bundle) -> BuildOptions:
+    """Those of a build for which nobody gave any: where a detector finds the people, a batch holds them all."""
+    manifest = bundle.manifest
+    if manifest.detector is None or manifest.input.batch:
+        return BuildOptions()
+    return BuildOptions(max_batch=manifest.detector.max_people)
+
+
 def open_tensorrt(
     bundle: Bundle,
     device: int = 0,
@@ -177,7 +185,8 @@ def open_tensorrt(
         bundle: loaded.
         device: number of the GPU.
         graph: role of the graph to run; None for `tensorrt` where the bundle has it, else `reference`.
-        options: of the build; None for those that `pose-build` was last given for this graph here, else the defaults.
+        options: of the build; None for those that `pose-build` was last given for this graph here, else
+            `default_options`.
         cache: where plans are kept; None for the default folder.
         rebuild: build even where there is a plan.
         on_progress: told of the build's steps.
@@ -190,7 +199,7 @@ def open_tensorrt(
     library = find_library()
     cache = cache or PlanCache()
     data = bundle.graph_bytes(graph or default_graph(bundle))
-    key = plan_key(data, machine_key(library.name, library.version, gpu), options or BuildOptions())
+    key = plan_key(data, machine_key(library.name, library.version, gpu), options or default_options(bundle))
     if options is None:
         key = cache.with_chosen_options(key)
 
