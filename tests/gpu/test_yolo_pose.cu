@@ -12,7 +12,8 @@ static std::vector<float> rows(int count, int keypoints, int classes, bool end_t
     for (int c = 0; c < (end_to_end ? 1 : classes); ++c) row.push_back((float)(random() % 9) / 9);
     if (end_to_end) row.push_back((float)(random() % classes));
     for (int j = 0; j < 3 * keypoints; ++j) row.push_back(100 * unit());
-    for (int j = 0; j < width; ++j) values[end_to_end ? (std::size_t)i * width + j : (std::size_t)j * count + i] = row[j];
+    for (int j = 0; j < width; ++j)
+      values[end_to_end ? (std::size_t)i * width + j : (std::size_t)j * count + i] = row[j];
   }
   return values;
 }
