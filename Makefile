@@ -87,6 +87,7 @@ bench: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(bin)/python docs/make_api.py > docs/api.md
+	$(bin)/python docs/make_zoo.py > docs/zoo.md
 
 $(VENV)/compilers: $(VENV)/dev deploy/cuda-requirements.txt
 	$(pip) --requirement deploy/cuda-requirements.txt

@@ -13,6 +13,7 @@ from pose_runtime.decode import (
     HeatmapDecoder,
     OffsetDecoder,
     PafDecoder,
+    WindowDecoder,
 )
 
 Outputs = dict[str, list[FloatArray]]
@@ -100,6 +101,9 @@ def outputs_for(
         if decoder.logits:
             heat = 12 * heat - 6
         return {"heatmaps": [heat], "offsets": [towards.reshape(2 * joints, *heat.shape[1:]).astype(np.float32)]}
+    if isinstance(decoder, WindowDecoder):
+        corners = rng.integers(-16, 200, 2 * joints).astype(np.float32)
+        return {"fine": [heatmaps(rng, xy[:1], map_wh)], "windows": [corners]}
     values = xy[0] - 0.5 if people else np.full((joints, 2), np.nan)
     return {"vector": [values.reshape(-1).astype(np.float32)]}
 

@@ -14,10 +14,12 @@ from onnx import TensorProto, helper
 
 from pose_runtime import geometry, manifest
 from pose_runtime.bundle import Bundle, write_bundle
+from pose_runtime.check import record_frame
 from pose_runtime.decode import HeatmapDecoder
-from pose_runtime.engines import TensorSpec
+from pose_runtime.engines import TensorSpec, open_engine
 from pose_runtime.engines.fake import FakeEngine
-from pose_runtime.skeletons import Skeleton
+from pose_runtime.pipeline import Pipeline
+from pose_runtime.skeletons import BOX2, Skeleton
 
 SKELETON = Skeleton(
     name="tiny3",
@@ -95,6 +97,22 @@ def write(folder: Path, roles: Sequence[manifest.GraphRole] = ("reference",), **
     png = cv2.imencode(".png", frame((20, 20), None, None))[1].tobytes()
     files = {**{f"{role}.onnx": make_graph(of) for role in roles}, "check/0.png": png}
     return write_bundle(folder, replaced(of, graphs=graphs), files)
+
+
+def write_detector(folder: Path) -> Bundle:
+    """A network of skeleton `box2`: the blue and the green dot are a box's corners."""
+    of = make_manifest()
+    of = replaced(
+        of,
+        skeleton=BOX2,
+        outputs=(msgspec.structs.replace(of.outputs[0], channels=(0, 2)),),
+    )
+    image = frame((60, 40), (100, 80))
+    with Pipeline(of, open_engine("onnxruntime", make_graph(of))) as pipeline:
+        recorded = record_frame(pipeline, image, "check/0.png")
+    of = replaced(of, check=msgspec.structs.replace(of.check, frames=(recorded,)))
+    png = cv2.imencode(".png", image)[1].tobytes()
+    return write_bundle(folder, of, {"reference.onnx": make_graph(of), "check/0.png": png})
 
 
 def fake_engine(of: manifest.Manifest, function: Callable[..., Any]) -> FakeEngine:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from pose_export import options
+from pose_export import options, zoo
 from pose_export.check_images import check_images
 from pose_export.drawn import drawn_frames
 from pose_export.presets import preset_names
 from pose_runtime.bundle import Bundle
 from pose_runtime.cli._common import Version, new_app, run_app
+from pose_runtime.decode.heatmap import Refine
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
 from pose_runtime.toml_files import Tree
@@ -29,7 +32,20 @@ def _option(text: str, metavar: str | None = None) -> Any:
 def export(
     onnx: Annotated[Path | None, _option("An ONNX file.", "FILE")] = None,
     model: Annotated[str | None, _option("A network by name, such as hrnet or higherhrnet.", "NAME")] = None,
-    checkpoint: Annotated[Path | None, _option("Weights for --model; without it they are downloaded.", "FILE")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="Print all networks that have a name.")] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            "--weights",
+            help="Weights for --model: a file, or `random` to try speed; without it they are downloaded.",
+            metavar="FILE|random",
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        _option("Weights of a cascade's next stage, once for each in order; `random` to try speed.", "FILE|random"),
+    ] = None,
     preset: Annotated[str | None, _option(f"{', '.join(preset_names())}, or your own TOML file.", "NAME|FILE")] = None,
     out: Annotated[Path | None, _option("The new bundle; by default NAME.pose here.", "NAME.pose")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that stands there.")] = False,
@@ -61,9 +77,16 @@ def export(
     ] = None,
     pad: Annotated[float | None, _option("Grey level around a letterboxed frame.", "LEVEL")] = None,
     decoder: Annotated[list[str] | None, _option("family=heatmap, paf or embedding; parameters.", "KEY=VALUE")] = None,
+    refine: Annotated[
+        str | None, _option(f"How peaks of heatmaps are refined: {', '.join(get_args(Refine))}.", "NAME")
+    ] = None,
     output: Annotated[
         list[str] | None,
         _option("What an output is; channels from 0, both included.", "ROLE=TENSOR[:FIRST-LAST]"),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        _option("Bundle that finds the people, for networks of one person per crop.", "BUNDLE[,KEY=VALUE...]"),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"], _option("Of the graphs that go beside the FP32 one.")
@@ -100,10 +123,17 @@ def export(
 
     The graph is checked, simplified, and run on the frames of check/, whose poses every device must find again.
     """
+    if show_list:
+        print_zoo()
+        return
     if (onnx is None) == (model is None):
         raise typer.BadParameter("give either --onnx FILE or --model NAME")
-    if onnx is not None and checkpoint is not None:
+    if onnx is not None and weights is not None:
         raise typer.BadParameter("--checkpoint goes with --model")
+    if stage and model is None:
+        raise typer.BadParameter("--stage goes with --model")
+    if stage and (plan is not None or report is not None or calib_state is not None):
+        raise typer.BadParameter("--plan, --report and --calib-state are of one network; leave them out with --stage")
     if int8 and precision == "fp16":
         raise typer.BadParameter("--int8 and --precision fp16 exclude each other")
     wanted = "int8" if int8 else precision
@@ -120,7 +150,9 @@ def export(
         from pose_export.request import Request, export_file
 
         if model is not None:
-            from pose_export.model_bundle import export_model  # only here is torch needed
+            from pose_export.cascade_bundle import export_cascade  # only here is torch needed
+            from pose_export.model_bundle import export_model
+            from pose_export.random_weights import given
     except ImportError as error:
         raise ExportError(f"{error.name or error} is missing; pip install 'jetpose[export]'") from error
     of_input = {"tensor": input_name, "colour": colour, "mean": mean, "std": std, "resize": resize, "pad": pad}
@@ -132,6 +164,8 @@ def export(
             tree["skeleton"] = skeleton
         if decoder:
             options.set_decoder(tree, decoder)
+        if refine is not None:
+            options.set_refine(tree, refine)
         options.set_outputs(tree, output or ())
 
     quantiser: Quantiser | Explainer | None = None
@@ -164,6 +198,7 @@ def export(
         min_oks=min_oks,
         overwrite=overwrite,
         quantise=quantiser,
+        detector=None if detector is None else options.detector(detector),
         frames=drawn_frames() if check_path is None else check_images(check_path),
         weights_source=weights_source,
         licence=licence,
@@ -172,10 +207,27 @@ def export(
         if onnx is not None:
             bundle = export_file(onnx, request)
         else:
-            bundle = export_model(str(model), checkpoint, request, tell=_tell)
+            first = None if weights is None else given(weights)
+            later = [given(file, i) for i, file in enumerate(stage or (), start=1)]
+            if later:
+                bundle = export_cascade(str(model), first, later, request, tell=_tell)
+            else:
+                bundle = export_model(str(model), first, request, tell=_tell)
     except Explained:
         return
     _report(bundle, drawn=check_path is None)
+
+
+def print_zoo() -> None:
+    """The networks by name, as a table on a terminal and else in lines of fields between tabs."""
+    if not sys.stdout.isatty():
+        for row in (zoo.TITLES, *zoo.rows()):
+            print("\t".join(row))
+        return
+    table = Table(*zoo.TITLES, box=None, pad_edge=False, header_style="bold")
+    for row in zoo.rows():
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _tell(text: str) -> None:

@@ -13,7 +13,7 @@ from pose_runtime.decode import Decoder, EmbeddingDecoder
 from pose_runtime.engines import Engine, TensorSpec
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize, ShortSide
-from pose_runtime.manifest import Input, Output
+from pose_runtime.manifest import VALUES, Input, Output
 from pose_runtime.skeletons import Skeleton, skeleton
 
 
@@ -86,8 +86,8 @@ def outputs_of(
         if spec is None:
             continue
         shape = arrays[spec.name].shape
-        if 0 in shape or len(shape) != (2 if wanted.role == "vector" else 4):
-            dims = "(batch, values)" if wanted.role == "vector" else "(batch, channels, height, width)"
+        if 0 in shape or len(shape) != (2 if wanted.role in VALUES else 4):
+            dims = "(batch, values)" if wanted.role in VALUES else "(batch, channels, height, width)"
             raise ExportError(f"graph: output {spec.name!r} has shape {shape}, wanted {dims} for {wanted.role}")
         first, last = wanted.channels or (0, shape[1])
         if wanted.per_keypoint and wanted.channels:
@@ -95,7 +95,7 @@ def outputs_of(
         if last > shape[1]:
             needed = f"{wanted.role} want channels {first} to {last - 1}"
             raise ExportError(f"graph: output {spec.name!r} has {shape[1]} channels, {needed}")
-        stride = probe.shape[3] / shape[3] if len(shape) == 4 else 1.0
+        stride = 1.0 if wanted.role in (*VALUES, "fine") else probe.shape[3] / shape[3]
         outputs.append(Output(tensor=spec.name, role=wanted.role, channels=(first, last), stride=stride))
     return tuple(outputs)
 

@@ -19,15 +19,17 @@ from pose_export.graph import compare, fix_input, infer, input_name, simplified
 from pose_export.manifest_parts import decoder_of, input_of, outputs_of, skeleton_of
 from pose_export.presets import Preset
 from pose_runtime.arrays import AnyArray, ByteArray
-from pose_runtime.bundle import Bundle, write_bundle
+from pose_runtime.bundle import Bundle, as_part, write_bundle
 from pose_runtime.check import record_frame, recorded_poses
 from pose_runtime.choose import as_written
 from pose_runtime.engines import open_engine
 from pose_runtime.errors import BundleError, ExportError
+from pose_runtime.geometry import Crop
 from pose_runtime.manifest import (
     VERSION,
     Check,
     CheckFrame,
+    Detector,
     Graph,
     Manifest,
     Network,
@@ -68,6 +70,7 @@ class Options:
         min_oks: bound of the check; None: MIN_OKS, or less for a graph of lower precision that gives less.
         overwrite: replace a bundle that stands there.
         quantise: makes the graphs of lower precision; None for FP32 alone.
+        detector: the bundle that finds the people of a network that takes crops, and how; None for callers that do.
     """
 
     size_wh: tuple[int, int] | None = None
@@ -76,6 +79,7 @@ class Options:
     min_oks: float | None = None
     overwrite: bool = False
     quantise: Quantise | None = None
+    detector: tuple[Bundle, Detector] | None = None
 
 
 def write_onnx_bundle(
@@ -103,6 +107,8 @@ def write_onnx_bundle(
     """
     if out.exists() and not options.overwrite:  # before minutes of work
         raise BundleError(f"{out}: exists already; choose another name or ask to overwrite it")
+    if options.detector and not isinstance(preset.input.resize, Crop):
+        raise ExportError("--detector: this network takes whole frames, and finds the people itself")
     name = input_name(model, preset)
     fix_input(model, name, size_wh=options.size_wh, batch=options.batch)
     data = model.SerializeToString(deterministic=True)
@@ -136,6 +142,10 @@ def write_onnx_bundle(
     graphs = {each.role: _bounded(manifest, each, frames, options.min_oks) for each in made}
     manifest = msgspec.structs.replace(manifest, graphs=manifest.graphs | graphs)
     files = {GRAPH_FILE: data, **{graph.graph.file: graph.data for graph in made}, **pictures}
+    if options.detector:
+        part, how = options.detector
+        manifest = msgspec.structs.replace(manifest, detector=how)
+        files |= as_part(part, "detector")
     return write_bundle(out, manifest, files, overwrite=options.overwrite)
 
 

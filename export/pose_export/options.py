@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 
+from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.errors import ExportError
+from pose_runtime.manifest import Detector
+from pose_runtime.skeletons import BOX2
 from pose_runtime.toml_files import Tree
 
 # What `--resize RULE` alone means; further `,KEY=VALUE` change it.
@@ -17,6 +20,15 @@ _RULES: dict[str, Tree] = {
     "letterbox": {"interpolation": "bilinear", "round_pixels": True, "pad": 0.0, "anchor": "centre"},
     "short_side": {"base": 512, "round_pixels": True},
     "crop": {"enlarge": 1.25, "convention": "hrnet", "round_pixels": True},
+}
+# What `--detector BUNDLE` alone means: as SimpleBaseline and HRNet score people and leave out doubles.
+_DETECTOR: Tree = {
+    "every": 1,
+    "min_score": 0.3,
+    "max_people": 20,
+    "rescore": "box",
+    "min_keypoint": 0.2,
+    "nms_oks": 0.9,
 }
 _OUTPUT = re.compile(r"(?P<role>[a-z]+)=(?P<tensor>.+?)(:(?P<first>\d{1,6})-(?P<last>\d{1,6}))?")
 
@@ -62,10 +74,32 @@ def set_decoder(tree: Tree, changes: Sequence[str]) -> None:
     entry.update(values)
 
 
+def set_refine(tree: Tree, refine: str) -> None:
+    """How peaks are refined below a pixel, where the decoder takes one per heatmap."""
+    entry: Tree = tree.setdefault("decoder", {})
+    if entry.get("family") != "heatmap":
+        raise ExportError(f"--refine: goes with decoders of family heatmap, got {entry.get('family', 'none')}")
+    entry["refine"] = refine
+
+
 def set_outputs(tree: Tree, outputs: Sequence[str]) -> None:
     """Replace the outputs by `ROLE=TENSOR` or `ROLE=TENSOR:FIRST-LAST`, channels counted from 0, both included."""
     if outputs:
         tree["outputs"] = [_output(text) for text in outputs]
+
+
+def detector(text: str) -> tuple[Bundle, Detector]:
+    """`BUNDLE`, a folder or the name of one that comes with jetpose, perhaps with `,KEY=VALUE` of `Detector` behind."""
+    name, *changes = text.split(",")
+    try:
+        how = msgspec.convert({**_DETECTOR, **_assignments("--detector", changes)}, Detector)
+    except msgspec.ValidationError as error:
+        raise ExportError(f"--detector: {error}") from error
+    bundle = load_bundle(name)
+    if bundle.manifest.skeleton.names != BOX2.names:
+        found = bundle.manifest.skeleton.name
+        raise ExportError(f"--detector: {name} finds {found}; wanted a bundle of skeleton {BOX2.name}")
+    return bundle, how
 
 
 def size_wh(text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from pose_export.onnx_bundle import Options, Quantise, Source, sha256_of, write_
 from pose_export.presets import Preset, parse_tree, read_tree
 from pose_runtime.arrays import ByteArray
 from pose_runtime.bundle import Bundle
+from pose_runtime.manifest import Detector
 from pose_runtime.toml_files import Tree
 
 
@@ -23,7 +24,7 @@ class Request:
         preset: a shipped one's name, or a file; None where the options say everything.
         change: applies the options to the preset's plain tree.
         out: of the bundle; None for NAME.pose in the current folder.
-        size_wh, batch, simplify, min_oks, overwrite, quantise: as in `onnx_bundle.Options`.
+        size_wh, batch, simplify, min_oks, overwrite, quantise, detector: as in `onnx_bundle.Options`.
         frames: for check/.
         weights_source, licence: the user's words; None for the preset's, else the file's name and "unknown".
     """
@@ -37,6 +38,7 @@ class Request:
     min_oks: float | None
     overwrite: bool
     quantise: Quantise | None
+    detector: tuple[Bundle, Detector] | None
     frames: Sequence[ByteArray]
     weights_source: str | None
     licence: str | None
@@ -54,7 +56,9 @@ class Request:
 
     def options(self) -> Options:
         """Those of `write_onnx_bundle`."""
-        return Options(self.size_wh, self.batch, self.simplify, self.min_oks, self.overwrite, self.quantise)
+        return Options(
+            self.size_wh, self.batch, self.simplify, self.min_oks, self.overwrite, self.quantise, self.detector
+        )
 
     def folder(self, name: str) -> Path:
         """Where the bundle goes."""

@@ -66,5 +66,6 @@ void bind_preprocess(nb::module_& m);
 void bind_paf(nb::module_& m);
 void bind_tracking(nb::module_& m);
 void bind_vector(nb::module_& m);
+void bind_window(nb::module_& m);
 
 }  // namespace jetpose

@@ -21,4 +21,5 @@ NB_MODULE(JETPOSE_MODULE, m) {
   jetpose::bind_paf(m);
   jetpose::bind_tracking(m);
   jetpose::bind_vector(m);
+  jetpose::bind_window(m);
 }

@@ -169,6 +169,19 @@ extern "C" __global__ void jetpose_cascade_boxes(const float* keypoints, int joi
   vector::boxes(BlockGroup{&shared}, keypoints + 3 * start, joints, first, second, sigma, out + start);
 }
 
+// One block per joint: grid.x = K; blockDim.x a multiple of 32. fine (K, h, w); corners (K, 2); out (K, 3)
+extern "C" __global__ void jetpose_window(const float* fine, const float* corners, window::Params params, float* out) {
+  __shared__ BlockScratch shared;
+  const BlockGroup g{&shared};
+  const i64 start = (i64)blockIdx.x * params.width * params.height;
+  const heatmap::Point point = window::place(g, params, fine + start, corners + 2 * blockIdx.x);
+  if (g.rank() == 0) {
+    out[3 * blockIdx.x] = point.x;
+    out[3 * blockIdx.x + 1] = point.y;
+    out[3 * blockIdx.x + 2] = point.score;
+  }
+}
+
 // Any grid and block, all along x: flags (gridDim.x,), 1 where one of the block's values is not finite.
 extern "C" __global__ void jetpose_finite(const float* values, i64 count, int* flags) {
   __shared__ BlockScratch shared;

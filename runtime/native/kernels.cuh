@@ -9,6 +9,7 @@
 #include "paf.cuh"
 #include "preprocess.cuh"
 #include "vector.cuh"
+#include "window.cuh"
 
 #if !defined(__CUDACC__) && !defined(__CUDACC_RTC__) && !defined(__global__)
 #define __global__  // only the types are of use
@@ -59,6 +60,8 @@ __global__ void jetpose_vector(const float* values, const jetpose::vector::Box* 
                                float* out);
 __global__ void jetpose_cascade_boxes(const float* keypoints, int joints, int first, int second, float sigma,
                                       jetpose::vector::Box* out);
+
+__global__ void jetpose_window(const float* fine, const float* corners, jetpose::window::Params params, float* out);
 
 __global__ void jetpose_finite(const float* values, jetpose::i64 count, int* flags);
 __global__ void jetpose_finite_half(const unsigned short* values, jetpose::i64 count, float* out, int* flags);

@@ -48,6 +48,10 @@ class Timings:
         """All stages."""
         return self.pre_s + self.network_s + self.decode_s
 
+    def __add__(self, other: Timings) -> Timings:
+        """Of calls one after another."""
+        return Timings(self.pre_s + other.pre_s, self.network_s + other.network_s, self.decode_s + other.decode_s)
+
 
 class Job(NamedTuple):
     """One row of a run: a frame, which one of the call's it is, and its way into the network."""
@@ -55,6 +59,12 @@ class Job(NamedTuple):
     item: int
     frame: Frame
     geometry: Geometry
+
+
+def rows_at_once(manifest: Manifest, max_batch: int | None = None) -> int:
+    """Rows of one run: the network's own number; where it takes any, `max_batch`, or what suits the bundle."""
+    suited = manifest.detector.max_people if manifest.detector else MAX_BATCH
+    return manifest.input.batch or max_batch or suited
 
 
 class BasePipeline(ABC):

@@ -18,7 +18,9 @@ MAX_FILES = 1024
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,2}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
-Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector"]
+Role = Literal["heatmaps", "tags", "pafs", "offsets", "vector", "windows", "fine"]
+VALUES: tuple[Role, ...] = ("vector", "windows")
+"""Roles of tensors (N, C); those of all others are (N, C, H, W)."""
 GraphRole = Literal["reference", "tensorrt", "cpu_int8"]
 Side = Annotated[int, Meta(ge=0, le=8192)]
 Mean = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -72,7 +74,8 @@ class Input(_Base, frozen=True, kw_only=True):
 class Output(_Base, frozen=True, kw_only=True):
     """Channels first..last-1 of an output tensor (N, C, H, W), or values of one (N, C), and what they are.
 
-    `stride` is input pixels per map pixel, 1 for values. Several of one role are in order of the list.
+    `stride` is input pixels per map pixel, 1 for values and for maps of windows. Several of one role are in order of
+    the list.
     """
 
     tensor: Text

@@ -17,7 +17,7 @@ import numpy as np
 from pose_runtime.arrays import FloatArray
 from pose_runtime.errors import BundleError, DecodeError
 from pose_runtime.geometry import Crop, ShortSide
-from pose_runtime.manifest import MANIFEST, VERSION, Graph, Input, Manifest, Sha256
+from pose_runtime.manifest import MANIFEST, VALUES, VERSION, Graph, Input, Manifest, Sha256
 from pose_runtime.skeletons import Skeleton
 
 MAX_KEYPOINTS = 256
@@ -143,6 +143,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "embedding": ("heatmaps", "tags"),
     "offset": ("heatmaps", "offsets"),
     "vector": ("vector",),
+    "window": ("windows", "fine"),
 }
 
 
@@ -157,8 +158,8 @@ def _output_problems(manifest: Manifest) -> Iterator[str]:
             yield f"$.outputs: none has role {role}, which decoder {family} needs"
     for i, output in enumerate(manifest.outputs):
         count = output.channels[1] - output.channels[0]
-        if output.role == "heatmaps" and count != k:
-            yield f"$.outputs[{i}].channels: got {count} of heatmaps, wanted {k} for {k} keypoints"
+        if output.role in ("heatmaps", "fine") and count != k:
+            yield f"$.outputs[{i}].channels: got {count} of {output.role}, wanted {k} for {k} keypoints"
     yield from _decoder_problems(manifest)
 
 
@@ -167,7 +168,7 @@ def _decoder_problems(manifest: Manifest) -> Iterator[str]:
     outputs: dict[str, list[FloatArray]] = {}
     for output in manifest.outputs:
         side = min(max(round(_PROBE_SIDE / output.stride), 1), _PROBE_SIDE)
-        shape = (side, side) if output.role != "vector" else ()
+        shape = () if output.role in VALUES else (side, side)
         maps = np.zeros((output.channels[1] - output.channels[0], *shape), np.float32)
         outputs.setdefault(output.role, []).append(maps)
     try:

@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 
 from numpy.typing import ArrayLike
 
 from pose_runtime.arrays import AnyArray, FloatArray
-from pose_runtime.base_pipeline import MAX_BATCH, BasePipeline, Image, Job, Timings
+from pose_runtime.base_pipeline import BasePipeline, Image, Job, Timings, rows_at_once
 from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.cascade import MAX_CROPS, CascadePipeline
 from pose_runtime.choose import Choice, open_chosen
 from pose_runtime.decode import Decoded
 from pose_runtime.engines import Engine, cuda_ordinal
@@ -42,6 +44,8 @@ class Pipeline(BasePipeline):
         manifest: how frames become inputs and outputs become people.
         engine: the network; the pipeline closes it.
         choice: which graph of a bundle the engine runs, and why.
+        max_batch: rows of one run of a network that takes any number; None for the people that a detector may find,
+            or MAX_BATCH.
 
     Attributes:
         choice: what was given; `open_pipeline` gives it.
@@ -53,10 +57,11 @@ class Pipeline(BasePipeline):
         BundleError: the network has not the tensors that the manifest names.
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, choice: Choice | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, engine: Engine, choice: Choice | None = None, *, max_batch: int | None = None
+    ) -> None:
         check_fit(manifest, engine)
-        most = manifest.detector.max_people if manifest.detector else MAX_BATCH
-        super().__init__(manifest, choice, manifest.input.batch or most)
+        super().__init__(manifest, choice, rows_at_once(manifest, max_batch))
         self.engine = engine
         self.outputs: Mapping[str, AnyArray] = {}
         self._inputs = InputBuffer(engine, manifest.input)
@@ -122,7 +127,7 @@ def open_pipeline(
     graph: GraphRole | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> BasePipeline:
-    """A bundle, ready for frames.
+    """A bundle, ready for frames: all its networks, where it has several.
 
     Args:
         bundle: a loaded bundle, the path of one, or the name of a network that comes with jetpose (see `bundled`).
@@ -140,48 +145,71 @@ def open_pipeline(
         EngineError: the device, or no engine is installed, it cannot load the graph, or on a GPU fails the bundle's
             check frames.
     """
-    ordinal = cuda_ordinal(device)  # before the bundle's hashes are computed
+    cuda_ordinal(device)  # before the bundle's hashes are computed
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
-    if bundle.manifest.detector is None:
-        return _open_one(bundle, device, ordinal, threads, graph, cache)
-    part = bundle.part("detector")
-    of_part = graph if graph in part.manifest.graphs else None
+    open_one = partial(open_network, device=device, threads=threads, cache=cache)
     with ExitStack() as opened:
-        detector = opened.enter_context(_open_one(part, device, ordinal, threads, of_part, cache))
-        crops = opened.enter_context(_open_one(bundle, device, ordinal, threads, graph, cache))
+        pipeline = opened.enter_context(open_one(bundle, graph=graph))
+        if stages := [bundle.part(name) for name in bundle.manifest.parts if name != "detector"]:
+            open_stage = partial(open_one, max_batch=MAX_CROPS)
+            later = [opened.enter_context(open_stage(part, graph=_of_part(graph, part))) for part in stages]
+            pipeline = CascadePipeline(bundle.manifest, [pipeline, *later])
+        if bundle.manifest.detector is not None:
+            part = bundle.part("detector")
+            detector = opened.enter_context(open_one(part, graph=_of_part(graph, part)))
+            pipeline = TopDownPipeline(bundle.manifest.detector, detector, pipeline)
         opened.pop_all()
-    return TopDownPipeline(bundle.manifest.detector, detector, crops)
+    return pipeline
 
 
-def _open_one(
+def _of_part(graph: GraphRole | None, part: Bundle) -> GraphRole | None:
+    """The graph that was asked for, where a part has it."""
+    return graph if graph in part.manifest.graphs else None
+
+
+def open_network(
     bundle: Bundle,
-    device: str,
-    ordinal: int | None,
-    threads: int | None,
-    graph: GraphRole | None,
-    cache: str | os.PathLike[str] | None,
+    device: str = "auto",
+    *,
+    threads: int | None = None,
+    graph: GraphRole | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    max_batch: int | None = None,
 ) -> BasePipeline:
-    """Of a bundle's own network, without its parts."""
+    """A bundle's own network without its parts: what its check frames were recorded with.
+
+    Args:
+        bundle: loaded.
+        device, threads, graph, cache: as `open_pipeline`'s.
+        max_batch: rows of one run; see `Pipeline`. On a GPU not more than the engine was built for.
+
+    Raises:
+        BundleError, EngineError: as `open_pipeline`.
+    """
+    ordinal = cuda_ordinal(device)
     if ordinal is not None:
         from pose_runtime.gpu.open import open_gpu  # it needs what a CPU has not
 
-        return open_gpu(bundle, ordinal, graph, cache=PlanCache(cache))
+        return open_gpu(bundle, ordinal, graph, cache=PlanCache(cache), max_batch=max_batch)
     obstacle = ""
     if device == "auto" and graph != "cpu_int8":
-        found = _try_gpu(bundle, graph, cache)
+        found = _try_gpu(bundle, graph, cache, max_batch)
         if isinstance(found, BasePipeline):
             return found
         obstacle = f"; no GPU: {found}"
     engine, choice = open_chosen(bundle, graph, device=device, threads=threads)
     try:
-        return Pipeline(bundle.manifest, engine, replace(choice, reason=choice.reason + obstacle))
+        chosen = replace(choice, reason=choice.reason + obstacle)
+        return Pipeline(bundle.manifest, engine, chosen, max_batch=max_batch)
     except BaseException:
         engine.close()
         raise
 
 
-def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[str] | None) -> BasePipeline | str:
+def _try_gpu(
+    bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[str] | None, max_batch: int | None
+) -> BasePipeline | str:
     """A pipeline on the first GPU, or why there is none; only a GPU that is there but unused is worth a warning."""
     from pose_runtime.gpu.open import missing, open_gpu
 
@@ -192,7 +220,7 @@ def _try_gpu(bundle: Bundle, graph: GraphRole | None, cache: str | os.PathLike[s
         return "none that works here"
     if reason is None:
         try:
-            return open_gpu(bundle, 0, graph, cache=PlanCache(cache))
+            return open_gpu(bundle, 0, graph, cache=PlanCache(cache), max_batch=max_batch)
         except EngineError as error:
             reason = str(error)
     _LOG.warning("the GPU is not used: %s", reason)

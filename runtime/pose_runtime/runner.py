@@ -67,7 +67,8 @@ def run(
         if item is None:
             break
         summary.read_s += perf_counter() - before
-        poses = follow(at_least(pipeline(item.frame), min_score), time_s(item, source.rate_hz))
+        pipeline.submit_all([item.frame], [stream(item, 0)])
+        poses = follow(at_least(pipeline.result_all()[0], min_score), time_s(item, source.rate_hz))
         summary.pre_s += pipeline.timings.pre_s
         summary.network_s += pipeline.timings.network_s
         summary.decode_s += pipeline.timings.decode_s
@@ -81,6 +82,11 @@ def run(
         on_frame(summary)
     summary.skipped = source.skipped
     return summary
+
+
+def stream(item: Item, source: int) -> int | None:
+    """Which stream a source's frame is the next of; None for a picture, which follows no other."""
+    return None if item.time_s is None else source
 
 
 def time_s(item: Item, rate_hz: float | None) -> float:

@@ -88,7 +88,6 @@ _COCO_LIMBS = "15-13 13-11 16-14 14-12 11-12 5-11 6-12 5-6 5-7 6-8 7-9 8-10 1-2 
 _RIGHT_THEN_LEFT = "r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee r_ankle l_hip l_knee l_ankle"
 
 _ALL = (
-    BOX2,
     _make("coco17", _COCO17, _COCO_LIMBS),
     _make(
         "openpose18",
@@ -150,6 +149,7 @@ _ALL = (
         "0-1 1-2 2-3 3-4 1-5 5-6 6-7 1-14 14-8 8-9 9-10 14-11 11-12 12-13",
         ".079 .079 .079 .072 .062 .079 .072 .062 .107 .087 .089 .107 .087 .089 .107",
     ),
+    BOX2,
 )
 
 SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in _ALL}

@@ -89,7 +89,7 @@ class TopDownPipeline(BasePipeline):
         crops = [(frame, box) for frame, found in zip(frames, boxes, strict=True) for box in found.xywh]
         single = iter(self.crops([frame for frame, _ in crops], boxes=[box[None] for _, box in crops]) if crops else ())
         if crops:
-            self.timings = _sum(self.timings, self.crops.timings)
+            self.timings += self.crops.timings
         found = [self._people(boxes_, [next(single) for _ in boxes_.scores]) for boxes_ in boxes]
         for stream, (poses, last) in zip(streams, found, strict=True):
             self._remember(stream, poses, last)
@@ -103,7 +103,7 @@ class TopDownPipeline(BasePipeline):
         to_detect = [frame for frame, boxes in zip(frames, last, strict=True) if boxes is None]
         detected = iter(self.detector(to_detect) if to_detect else ())
         if to_detect:
-            self.timings = _sum(self.timings, self.detector.timings)
+            self.timings += self.detector.timings
         return [self._chosen(next(detected)) if boxes is None else boxes for boxes in last]
 
     def _last(self, stream: Hashable) -> Boxes | None:
@@ -193,7 +193,3 @@ def around(keypoints: FloatArray) -> Float64Array:
 def _box(xywh: Float64Array) -> geometry.Box:
     x, y, width, height = map(float, xywh)
     return x, y, width, height
-
-
-def _sum(a: Timings, b: Timings) -> Timings:
-    return Timings(a.pre_s + b.pre_s, a.network_s + b.network_s, a.decode_s + b.decode_s)

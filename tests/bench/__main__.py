@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-MODULES = ("preprocess", "heatmap", "embedding", "paf", "tracking")
+MODULES = ("preprocess", "heatmap", "embedding", "paf", "tracking", "cascade")
 
 
 def measure(run: Callable[[], object], budget_s: float = 0.3) -> list[float]:

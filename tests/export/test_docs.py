@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from pose_export import networks
 from pose_export.presets import load_preset, parse_tree, preset_names
 from pose_runtime.decode import Decoder
 from pose_runtime.geometry import Resize
@@ -155,20 +154,6 @@ def test_recipes_of_our_runs_are_recipes(path: Path) -> None:
     assert path.stem.endswith(parse(read_tree(path), path.name).model)
 
 
-def test_networks_are_those_of_the_registry() -> None:
-    rows = read("export.md").split("\n| name | short names |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    found = {}
-    for row in rows:
-        name, short, size, parameters, fetched, others = (cell.strip() for cell in row.strip("|").split("|"))
-        found[name.strip("`")] = (quoted(short), size, parameters, quoted(fetched + others))
-    wanted = {}
-    for entry in networks.entries():
-        short = {name for name in networks.names() if networks.find(name) is entry} - {entry.name}
-        size = "{} x {}".format(*entry.size_wh)
-        wanted[entry.name] = (short, size, f"{entry.parameters / 1e6:.2f} M", {s.file for s in entry.sources})
-    assert found == wanted
-
-
 @pytest.mark.parametrize(("union", "head"), [(Decoder, "| `family` |"), (Resize, "| `rule` |")])
 def test_keys_of_decoders_and_rules(union: object, head: str) -> None:
     rows = read("export.md").split(f"\n{head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
@@ -179,9 +164,10 @@ def test_keys_of_decoders_and_rules(union: object, head: str) -> None:
         assert set(kind.__struct_fields__) <= found[tag], tag
 
 
-def test_api_page_is_current() -> None:
-    spec = importlib.util.spec_from_file_location("make_api", DOCS / "make_api.py")
+@pytest.mark.parametrize("name", ["api", "zoo"])
+def test_generated_page_is_current(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
     assert spec is not None and spec.loader is not None  # noqa: PT018
-    make_api = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_api)
-    assert make_api.page() == read("api.md"), "run make docs"
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    assert make.page() == read(f"{name}.md"), "run make docs"

@@ -44,7 +44,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def request(out: Path, **changes: object) -> Request:
     plain = {
         "preset": None, "change": lambda tree: None, "out": out, "size_wh": (64, 96), "batch": None, "simplify": True,
-        "min_oks": 0.9, "overwrite": False, "quantise": None, "frames": FRAMES, "weights_source": None, "licence": None,
+        "min_oks": 0.9, "overwrite": False, "quantise": None, "detector": None, "frames": FRAMES,
+        "weights_source": None, "licence": None,
     }  # fmt: skip
     return Request(**{**plain, **changes})  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import tiny
 from pose_export import cli
 from pose_export.check_images import check_images
 from pose_export.drawn import drawn_frames
@@ -112,6 +113,26 @@ def test_options_alone_make_a_bundle(net: Path, tmp_path: Path, capsys: pytest.C
     assert check.passed
     assert check.worst_oks > 0.999
     assert max(max(frame.heads.values()) for frame in check.frames) < 1e-4
+
+
+def test_a_detector_goes_into_the_bundle(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detector = tiny.write_detector(tmp_path / "boxes.pose")
+    common = ("--onnx", net, *SAID, "--min-oks", 0.5, "--out", tmp_path / "a.pose")
+    assert run(*common, "--resize=crop", "--detector", f"{detector.path},every=3,rescore=mean") == 0
+    bundle = load_bundle(tmp_path / "a.pose")
+    assert bundle.part("detector").manifest == detector.manifest
+    how = bundle.manifest.detector
+    assert how
+    assert (how.every, how.rescore, how.max_people) == (3, "mean", 20)
+    with open_pipeline(bundle, "cpu") as pipeline:
+        assert pipeline(tiny.frame((30, 20), (90, 80))).skeleton == bundle.manifest.skeleton
+    capsys.readouterr()
+    whole = refused(capsys, *common, "--overwrite", "--resize=stretch", "--detector", detector.path)
+    assert "takes whole frames" in whole
+    wrong = refused(capsys, *common, "--overwrite", "--resize=crop", "--detector", f"{detector.path},often=3")
+    assert "--detector: Object contains unknown field `often`" in wrong
+    other = refused(capsys, *common, "--overwrite", "--resize=crop", "--detector", "lightweight-tiny")
+    assert "--detector: lightweight-tiny finds openpose18; wanted a bundle of skeleton box2" in other
 
 
 def test_the_same_input_gives_the_same_bundle(net: Path, tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from pose_export.presets import load_preset, parse_tree, preset_names, read_tree
-from pose_runtime.decode import EmbeddingDecoder, HeatmapDecoder, PafDecoder
+from pose_runtime.decode import (
+    EmbeddingDecoder,
+    HeatmapDecoder,
+    OffsetDecoder,
+    PafDecoder,
+    VectorDecoder,
+    WindowDecoder,
+)
 from pose_runtime.errors import ExportError
 from pose_runtime.skeletons import SKELETONS
 
@@ -19,6 +26,10 @@ FAMILIES = {
     "hrnet": HeatmapDecoder,
     "cpm-mobile": HeatmapDecoder,
     "hourglass-mobile": HeatmapDecoder,
+    "deeppose": VectorDecoder,
+    "deeppose-mmpose": VectorDecoder,
+    "grmi": OffsetDecoder,
+    "tompson": WindowDecoder,
 }
 
 
@@ -39,7 +50,7 @@ def test_shipped_preset_fits_together(name: str) -> None:
             used = {channel for limb in preset.decoder.limbs for channel in limb[2:]}
             assert used == set(range(count))
         else:
-            assert count == k
+            assert count == (2 * k if output.role in ("vector", "windows", "offsets") else k)
     if isinstance(preset.decoder, PafDecoder):
         assert preset.decoder.parts == k
         drawn = {frozenset(limb) for limb in SKELETONS[preset.skeleton].limbs}

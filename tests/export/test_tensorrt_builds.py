@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,10 +16,12 @@ from placing import plan_of
 from pose_calibration.graph_stats import load_onnx
 from pose_calibration.placement import fp16_graph, tensorrt_graph
 from pose_export import networks
+from pose_export.networks import Entry
 from pose_export.to_onnx import export_onnx
 from pose_runtime.engines._tensorrt_builder import build_plan
 from pose_runtime.engines._tensorrt_library import Library, find_library
 from pose_runtime.plan_key import BuildOptions
+from small import SMALL, small
 
 PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = BuildOptions(max_batch=2)
@@ -31,7 +34,15 @@ def architectures() -> Iterator[Any]:
         if (entry.builder, str(entry.arguments)) not in seen:
             seen.add((entry.builder, str(entry.arguments)))
             is_ours = entry.builder.startswith("tiny:")
-            yield pytest.param(entry.name, marks=[] if is_ours else pytest.mark.slow)
+            yield pytest.param(sized(entry), marks=[] if is_ours else pytest.mark.slow, id=entry.name)
+    for name in SMALL:
+        yield pytest.param(small(name), id=f"{name} small")
+
+
+def sized(entry: Entry) -> Entry:
+    """With a small input, where it takes one."""
+    size_wh = (4 * entry.step, 2 * entry.step)
+    return entry if entry.step not in (16, 32) else msgspec.structs.replace(entry, size_wh=size_wh)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +63,10 @@ def of_precision(model: onnx.ModelProto, precision: str, size_wh: tuple[int, int
     return tensorrt_graph(model, plan_of(model, [image]))
 
 
-@pytest.mark.parametrize("name", list(architectures()))
-def test_every_network_in_every_precision(rtx: Library, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", list(architectures()))
+def test_every_network_in_every_precision(rtx: Library, entry: Entry, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    entry, path = networks.find(name), tmp_path / "net.onnx"
-    size = (4 * entry.step, 2 * entry.step)
+    path, size = tmp_path / "net.onnx", entry.size_wh
     export_onnx(
         networks.build(entry),
         input_name="image",

@@ -86,6 +86,7 @@ const std::map<std::string, Kernel> kernels{
     KERNEL(jetpose_preprocess_crops_half),
     KERNEL(jetpose_preprocess_half),
     KERNEL(jetpose_vector),
+    KERNEL(jetpose_window),
 };
 
 std::mutex one_at_a_time;  // a block is the process's

@@ -24,6 +24,7 @@ from pose_runtime.decode import (
     OffsetDecoder,
     PafDecoder,
     VectorDecoder,
+    WindowDecoder,
 )
 from pose_runtime.decode.heatmap import Refine
 from pose_runtime.errors import DecodeError, EngineError
@@ -120,6 +121,8 @@ def cases() -> Iterator[Case]:
         for grid in GRIDS:
             decoder = VectorDecoder(origin=origin, grid=grid)  # type: ignore[arg-type]
             yield Case(f"vector {origin} {grid}", decoder, (1, 1), (64, 48), joints=14)
+    yield Case("window tompson", preset("tompson"), (36, 36), (256, 256), joints=14)
+    yield Case("window odd", WindowDecoder(stride=0.5, min_score=0.3), (13, 7), (64, 48), joints=5)
 
 
 CASES = list(cases())
@@ -179,6 +182,12 @@ def embedding_outputs(**shapes: tuple[int, ...]) -> dict[str, list[DeviceMaps]]:
         (HEATMAP, {"heatmaps": [DeviceMaps(4096, (3, 1 << 16, 1 << 16))]}, "too large"),
         (OFFSET, {r: [DeviceMaps(4096, (3, 8, 8))] for r in ("heatmaps", "offsets")}, "\\(2K, H, W\\)"),
         (VectorDecoder(origin="corner", grid="corner"), {"vector": [DeviceMaps(4096, (7,))]}, "wanted \\(2K,\\)"),
+        (preset("tompson"), {"fine": [DeviceMaps(4096, (3, 8, 8))]}, "got 0 of role 'windows'"),
+        (
+            preset("tompson"),
+            {"fine": [DeviceMaps(4096, (3, 8, 8))], "windows": [DeviceMaps(4096, (5,))]},
+            "wanted \\(2K,\\)",
+        ),
         (OPENPOSE, {r: [DeviceMaps(4096, (17, 8, 8))] for r in ("heatmaps", "pafs")}, "wanted one for each of 18"),
         (OPENPOSE, {r: [DeviceMaps(4096, (19, 8, 8))] for r in ("heatmaps", "pafs")}, "name channel"),
         (preset("higherhrnet"), embedding_outputs(tags=(17, 8, 7)), "embedding: tags"),

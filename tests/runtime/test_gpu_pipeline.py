@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
+import cascades
 import tiny
 from fakes.cuda import H200, ORIN, FakeCuda, installed
 from fakes.engine import OrtDeviceEngine, device_engine
 from pose_runtime import Bundle, Frame, Poses, load_bundle, manifest
-from pose_runtime.decode import OffsetDecoder, VectorDecoder
+from pose_runtime.cascade import MAX_CROPS, CascadePipeline
+from pose_runtime.decode import OffsetDecoder, VectorDecoder, WindowDecoder
 from pose_runtime.engines import TensorSpec, open_engine
 from pose_runtime.engines.fake import FakeEngine
 from pose_runtime.errors import BundleError, DecodeError, EngineError, FrameError
@@ -186,8 +188,12 @@ def other_family(roles: dict[str, tuple[int, ...]], decoder: Any) -> manifest.Ma
             OffsetDecoder(logits=True, radius=2, min_score=0.1, grid="centre"),
         ),
         ({"vector": (6,)}, VectorDecoder(origin="corner", grid="centre")),
+        (
+            {"heatmaps": (3, 12, 16), "windows": (6,), "fine": (3, 9, 9)},
+            WindowDecoder(stride=1.0, min_score=0.1),
+        ),
     ],
-    ids=["offset", "vector"],
+    ids=["offset", "vector", "window"],
 )
 def test_other_families(roles: dict[str, tuple[int, ...]], decoder: Any) -> None:
     of = other_family(roles, decoder)
@@ -215,6 +221,26 @@ def test_other_families(roles: dict[str, tuple[int, ...]], decoder: Any) -> None
         for frame in frames:
             assert_same(on_gpu(frame), cpu(frame), 1e-5)
         assert on_gpu.path.decode == "gpu"
+
+
+@pytest.mark.parametrize(("takes", "rows"), [(64, 28), (5, 5)])
+def test_a_cascade(takes: int, rows: int) -> None:
+    """Every joint's crop is made on the GPU, all of them in one run where the engine takes so many."""
+    networks = [cascades.projection(seed) for seed in (1, 2, 3)]
+    of = cascades.make_manifest([cascades.STAGE] * 2)
+    boxes = [[20, 10, 60, 90], [80, 30, 100, 40]]
+    image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (120, 200, 3), np.uint8), (0, 0), 3)
+    with CascadePipeline(of, [cascades.make_stage(network) for network in networks]) as cpu, installed() as cuda:
+        engines = [OrtDeviceEngine(cuda, cascades.engine(network), max_batch=takes) for network in networks]
+        alone = cascades.make_manifest()
+        stages = [GpuPipeline(alone, engine, Device(0), max_batch=MAX_CROPS) for engine in engines]
+        with CascadePipeline(of, stages) as on_gpu:
+            assert on_gpu.device_name == "cuda:0"
+            for _ in range(3):  # on the stream, then graphs
+                assert_same(on_gpu(image, boxes=boxes), cpu(image, boxes=boxes), 2e-3)
+            assert [stage.max_batch for stage in stages] == [takes] * 3
+            assert engines[1].runs == 3 * -(-28 // rows)
+            assert all(stage.path.pre == stage.path.decode == "gpu" for stage in stages)
 
 
 def test_half_precision(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import toy
 from pose_runtime.base_pipeline import BasePipeline, Timings
 from pose_runtime.bundle import as_part, load_bundle, write_bundle
 from pose_runtime.check import check_bundle
+from pose_runtime.cli import check as check_cli
+from pose_runtime.cli import info
 from pose_runtime.errors import FrameError
 from pose_runtime.manifest import Detector, Manifest
 from pose_runtime.pipeline import Pipeline, open_pipeline
@@ -214,15 +217,9 @@ def test_a_box_around_a_person() -> None:
 
 def write(folder: Path, **fields: Any) -> None:
     """The tiny network twice: its blue and green dots are a box's corners, and in the crop they are keypoints."""
-    found = tiny.make_manifest()
-    skeleton = {"skeleton": BOX2, "outputs": (msgspec.structs.replace(found.outputs[0], channels=(0, 2)),)}
-    check = msgspec.structs.replace(found.check.frames[0], keypoints=(((60.0, 40.0, 1.0), (100.0, 80.0, 1.0)),))
-    picture = toy.FILES["check/0.png"]
-    found = tiny.replaced(found, **skeleton, check=msgspec.structs.replace(found.check, frames=(check,)))
-    part = write_bundle(
-        folder / "detector.pose", found, {"reference.onnx": tiny.make_graph(found), "check/0.png": picture}
-    )
+    part = tiny.write_detector(folder / "detector.pose")
     whole = tiny.replaced(CROPS, detector=how(**fields))
+    picture = toy.FILES["check/0.png"]
     files = {"reference.onnx": tiny.make_graph(whole), "check/0.png": picture, **as_part(part, "detector")}
     write_bundle(folder / "two.pose", whole, files)
 
@@ -245,9 +242,19 @@ def test_a_bundle_with_a_detector(tmp_path: Path) -> None:
     assert found.keypoints[0, 2, :2] == pytest.approx([60, 50], abs=6)
 
 
-def test_its_parts_are_checked_as_any_bundle(tmp_path: Path) -> None:
+def test_its_parts_are_checked_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path)
-    with open_pipeline(tmp_path / "two.pose", device="cpu") as pipeline:
-        assert isinstance(pipeline, TopDownPipeline)
-        bundle = load_bundle(tmp_path / "two.pose")
-    assert [check.role for check in check_bundle(bundle.part("detector"))] == ["reference"]
+    part = load_bundle(tmp_path / "two.pose").part("detector")
+    (check,) = check_bundle(part)
+    assert check.passed
+    shown = dict(info.rows(load_bundle(tmp_path / "two.pose")))
+    assert shown["people by"].startswith("every=1 min_score=0.2 max_people=20 rescore=box")
+    assert shown["detector"].startswith("tiny: 0.000 G multiply-accumulates, graphs reference; more by pose-info ")
+    monkeypatch.setattr(sys, "argv", ["pose-check", str(tmp_path / "two.pose")])
+    with pytest.raises(SystemExit):
+        check_cli.main()
+    out = capsys.readouterr().out
+    assert out.count("reference on onnxruntime: ") == 2
+    assert "\ndetector: tiny\n" in out

@@ -40,13 +40,13 @@ def open_graph(
 ) -> BasePipeline:
     """A bundle at work by the graph of that role, run by ONNX Runtime unless a GPU is asked for.
 
-    None takes what `open_pipeline` takes.
+    None takes what `open_pipeline` takes; a cascade is always opened as that does.
 
     Raises:
         BundleError: the bundle has no such graph, or it does not fit.
         EngineError: it cannot be run here.
     """
-    if role is None or cuda_ordinal(device) is not None:
+    if role is None or bundle.manifest.stages or cuda_ordinal(device) is not None:
         return open_pipeline(bundle, device, threads=threads, graph=role)
     data, as_written = bundle.graph_bytes(role), role == "tensorrt"
     engine = open_engine("onnxruntime", data, device=device, threads=threads, as_written=as_written)
@@ -79,8 +79,8 @@ def run(
     """Find the people in every picture.
 
     Args:
-        pipeline: of the bundle. A network that takes one person per box gets the boxes of the annotated people that
-            count.
+        pipeline: of the bundle. A network that takes one person per box and has no detector gets the boxes of the
+            annotated people that count.
         pictures: to look at.
         images: the folder of their files.
         min_score: people with a lower score are left out.
@@ -94,7 +94,8 @@ def run(
     found: dict[int, Poses] = {}
     first_bad = ""
     timings: list[Timings] = []
-    crops = isinstance(pipeline.manifest.input.resize, Crop)
+    manifest = pipeline.manifest
+    crops = isinstance(manifest.input.resize, Crop) and manifest.detector is None
     for done, picture in enumerate(pictures, 1):
         try:
             image = read_picture(images, picture)

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from pose_runtime.decode import Decoder
 from pose_runtime.errors import ExportError
 from pose_runtime.geometry import Resize
-from pose_runtime.manifest import Channel, Mean, Role, Std, Text
+from pose_runtime.manifest import Channel, Mean, Role, Stage, Std, Text
 from pose_runtime.skeletons import Skeleton
 from pose_runtime.toml_files import Tree, parse_toml, read_small
 
@@ -77,7 +77,12 @@ class PresetWeights(_Base, frozen=True, kw_only=True):
 
 
 class Preset(_Base, frozen=True, kw_only=True):
-    """All that a graph does not say of itself; `skeleton` is a shipped one's name or a whole one."""
+    """All that a graph does not say of itself.
+
+    Attributes:
+        skeleton: a shipped one's name or a whole one.
+        stage: how a cascade's later networks of this kind get their crops; None where there is no such cascade.
+    """
 
     network: Text
     skeleton: str | Skeleton
@@ -85,6 +90,7 @@ class Preset(_Base, frozen=True, kw_only=True):
     outputs: Annotated[tuple[PresetOutput, ...], Meta(min_length=1, max_length=64)]
     decoder: Decoder
     weights: PresetWeights | None = None
+    stage: Stage | None = None
 
 
 def preset_names() -> list[str]:

@@ -70,6 +70,8 @@ def rows(bundle: Bundle) -> Iterator[Row]:
         yield from _graph_rows(role, graph)
     if manifest.detector:
         yield "people by", _fields(manifest.detector)
+    for i, stage in enumerate(manifest.stages):
+        yield "crops of", f"stage{i + 2} {_fields(stage)}"
     for name, part in bundle.parts.items():
         sizes = (
             f"{part.manifest.network.macs / 1e9:.3f} G multiply-accumulates, graphs {', '.join(part.manifest.graphs)}"

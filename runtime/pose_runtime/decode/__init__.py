@@ -31,6 +31,7 @@ from pose_runtime.decode.paf import (
     paf_sample,
 )
 from pose_runtime.decode.vector import VectorDecoder, cascade_boxes, vector
+from pose_runtime.decode.window import WindowDecoder, window
 
 __all__ = [
     "BODY25_LIMBS",
@@ -50,6 +51,7 @@ __all__ = [
     "PafParts",
     "Pass",
     "VectorDecoder",
+    "WindowDecoder",
     "aggregate",
     "cascade_boxes",
     "embedding",
@@ -62,7 +64,8 @@ __all__ = [
     "paf_parts",
     "paf_sample",
     "vector",
+    "window",
 ]
 
-Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder | OffsetDecoder | VectorDecoder
+Decoder = HeatmapDecoder | PafDecoder | EmbeddingDecoder | OffsetDecoder | VectorDecoder | WindowDecoder
 """Any family's decoder; a new family adds its struct to this union."""

@@ -22,6 +22,7 @@ from pose_runtime.decode import (
     OffsetDecoder,
     PafDecoder,
     VectorDecoder,
+    WindowDecoder,
 )
 from pose_runtime.decode._common import only
 from pose_runtime.errors import DecodeError, EngineError
@@ -126,6 +127,8 @@ def plan_decoder(
             return _plan_embedding(decoder, outputs, input_wh, block)
         if isinstance(decoder, OffsetDecoder):
             return _plan_offset(decoder, outputs, input_wh, block)
+        if isinstance(decoder, WindowDecoder):
+            return _plan_window(decoder, outputs, block)
         return _plan_vector(decoder, outputs, input_wh, block)
     except DecodeError:
         raise
@@ -169,6 +172,15 @@ def _plan_vector(
         lambda arena: native.plan_vector(values, box, decoder.origin == "corner", block, arena),
         values.shape[0] // 2,
         decoder.person,
+    )
+
+
+def _plan_window(decoder: WindowDecoder, outputs: Mapping[str, Sequence[DeviceMaps]], block: int) -> DecodePlan:
+    fine, windows = _only_maps(outputs, "fine"), only(outputs, "windows")
+    if windows.shape != (2 * fine.shape[0],):
+        raise DecodeError(f"windows: got shape {windows.shape} for fine maps {fine.shape}, wanted (2K,)")
+    return _single(
+        lambda arena: native.plan_window(fine, windows, decoder.stride, block, arena), fine.shape[0], decoder.person
     )
 
 

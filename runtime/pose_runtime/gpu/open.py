@@ -23,7 +23,12 @@ _LIBRARIES = (  # what a GPU takes beside its driver: names of which one is enou
 
 
 def open_gpu(
-    bundle: Bundle, ordinal: int = 0, graph: GraphRole | None = None, *, cache: PlanCache | None = None
+    bundle: Bundle,
+    ordinal: int = 0,
+    graph: GraphRole | None = None,
+    *,
+    cache: PlanCache | None = None,
+    max_batch: int | None = None,
 ) -> GpuPipeline:
     """Load a bundle's engine, which is built first where the cache has none, and let it show the check frames.
 
@@ -32,13 +37,14 @@ def open_gpu(
         ordinal: number of the GPU.
         graph: role of the graph to run; None for `tensorrt` where the bundle has it, else `reference`.
         cache: where plans are kept; None for the default folder.
+        max_batch: as `GpuPipeline`'s.
 
     Raises:
         BundleError: the bundle has no such graph, or it does not fit the engine.
         EngineError: no working GPU, pycuda or TensorRT, memory is full, or the engine fails the check frames.
     """
     role = graph or default_graph(bundle)
-    pipeline, origin = open_unproven(bundle, ordinal, role, cache=cache)
+    pipeline, origin = open_unproven(bundle, ordinal, role, cache=cache, max_batch=max_batch)
     try:
         require_proof(bundle, role, origin, pipeline)
     except BaseException:
@@ -48,12 +54,18 @@ def open_gpu(
 
 
 def open_unproven(
-    bundle: Bundle, ordinal: int, graph: GraphRole, *, cache: PlanCache | None = None, **build: Any
+    bundle: Bundle,
+    ordinal: int,
+    graph: GraphRole,
+    *,
+    cache: PlanCache | None = None,
+    max_batch: int | None = None,
+    **build: Any,
 ) -> tuple[GpuPipeline, Origin]:
     """A pipeline that has not shown the check frames, and where its plan is from; for `pose-build`, which then does it.
 
     Args:
-        bundle, ordinal, graph, cache: as `open_gpu`'s.
+        bundle, ordinal, graph, cache, max_batch: as `open_gpu`'s.
         build: what else `open_tensorrt` takes.
 
     Raises:
@@ -65,7 +77,7 @@ def open_unproven(
         with device.current(), ExitStack() as opened:
             engine = opened.enter_context(open_tensorrt(bundle, ordinal, graph=graph, cache=cache, **build))
             choice = Choice(graph, f"on {device.facts.name}")
-            pipeline = GpuPipeline(bundle.manifest, engine, device, choice)
+            pipeline = GpuPipeline(bundle.manifest, engine, device, choice, max_batch=max_batch)
             opened.pop_all()
     except BaseException:
         device.close()

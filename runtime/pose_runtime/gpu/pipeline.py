@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from numpy.typing import ArrayLike
 
-from pose_runtime.base_pipeline import MAX_BATCH, BasePipeline, Image, Job, Timings
+from pose_runtime.base_pipeline import BasePipeline, Image, Job, Timings, rows_at_once
 from pose_runtime.choose import Choice
 from pose_runtime.decode import Decoded
 from pose_runtime.engines._device import DeviceEngine
@@ -134,6 +134,8 @@ class GpuPipeline(BasePipeline):
         engine: the network, open on `device`; the pipeline closes it.
         device: the GPU; the pipeline closes it too.
         choice: which graph of the bundle the engine runs.
+        max_batch: rows of one run; not more than the engine takes. None for the people that a detector may find, or
+            MAX_BATCH.
         clock: seconds, of the trial of memory kinds.
 
     Attributes:
@@ -156,10 +158,11 @@ class GpuPipeline(BasePipeline):
         device: Device,
         choice: Choice | None = None,
         *,
+        max_batch: int | None = None,
         clock: Clock = perf_counter,
     ) -> None:
         check_fit(manifest, engine)
-        rows = manifest.input.batch or min(engine.max_batch, MAX_BATCH)
+        rows = manifest.input.batch or min(engine.max_batch, rows_at_once(manifest, max_batch))
         super().__init__(manifest, choice, rows)
         self.engine, self.device = engine, device
         self.device_name = f"cuda:{device.ordinal}"

@@ -17,6 +17,7 @@ from pose_runtime.live.pulse import Pulse
 from pose_runtime.live.stats import Stats
 from pose_runtime.live.trial import Trial
 from pose_runtime.poses import Poses
+from pose_runtime.runner import stream
 from pose_runtime.sources import Item
 
 _LOG = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ class Worker:
         start_s = self._clock()
         try:
             with self._pulse.working():
-                self.pipeline.submit_all([item.frame for _, item in taken], [source for source, _ in taken])
+                streams = [stream(item, source) for source, item in taken]
+                self.pipeline.submit_all([item.frame for _, item in taken], streams)
         except FrameError as error:
             self._refuse(taken, error)
         except PoseError as error:

@@ -11,7 +11,7 @@ from pose_runtime.choose import ENGINE
 from pose_runtime.engines import cuda_ordinal
 from pose_runtime.errors import EngineError
 from pose_runtime.manifest import GraphRole
-from pose_runtime.pipeline import open_pipeline
+from pose_runtime.pipeline import open_network
 from pose_runtime.plan_cache import PlanCache
 
 OnProgress = Callable[[str, int, int], None]
@@ -57,7 +57,7 @@ def prove_bundle(
 def _on_cpu(bundle: Bundle, graph: GraphRole | None) -> list[GraphCheck]:
     if graph is None:  # a trial at every start decides which
         return check_bundle(bundle)
-    with open_pipeline(bundle, "cpu", graph=graph) as pipeline:
+    with open_network(bundle, "cpu", graph=graph) as pipeline:
         return [check_graph(bundle, graph, pipeline, ENGINE)]
 
 

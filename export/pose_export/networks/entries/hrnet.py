@@ -7,18 +7,12 @@ Sources: the authors' files (MIT; on Google Drive, but for one mirror in the Ope
 from __future__ import annotations
 
 from pose_export.networks._registry import Entry, Published, Source, register
+from pose_export.networks.entries._mmpose import mmpose
 from pose_runtime.skeletons import SKELETONS
 
-_MMPOSE = "https://download.openmmlab.com/mmpose/"
 _HRNET_FOLDER = "https://drive.google.com/drive/folders/1hOTihvbyIxsm5ygDpbUuJ7O_tzv4oXjC"
 _HIGHER_FOLDER = "https://drive.google.com/drive/folders/1X9-TzWpwbX2zQf2To8lB-ZQHMYviYYh6"
 _ZOO = "https://storage.openvinotoolkit.org/repositories/open_model_zoo/public/2022.1/"
-
-
-def _mmpose(path: str) -> Source:
-    file = path.rpartition("/")[2]
-    digest = file.removesuffix(".pth").split("-")[-1].partition("_")[0]
-    return Source(url=_MMPOSE + path, licence="Apache-2.0", file=file, algorithm="sha256", digest=digest)
 
 
 def _drive(folder: str, file: str, file_id: str = "") -> Source:
@@ -126,7 +120,7 @@ _add(
     7_645_003_776,
     _coco(74.4),
     (
-        _mmpose("top_down/hrnet/hrnet_w32_coco_256x192-c78dce93_20200708.pth"),
+        mmpose("top_down/hrnet/hrnet_w32_coco_256x192-c78dce93_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w32_256x192.pth", "1zYC7go9EV0XaSlSBjMaiyE_4TcHc_S38"),
     ),
     "hrnet",
@@ -139,7 +133,7 @@ _add(
     17_201_258_496,
     _coco(75.8),
     (
-        _mmpose("top_down/hrnet/hrnet_w32_coco_384x288-d9f0d786_20200708.pth"),
+        mmpose("top_down/hrnet/hrnet_w32_coco_384x288-d9f0d786_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w32_384x288.pth"),
     ),
 )
@@ -150,7 +144,7 @@ _add(
     10_193_207_296,
     _mpii(90.3),
     (
-        _mmpose("top_down/hrnet/hrnet_w32_mpii_256x256-6c4f923f_20200812.pth"),
+        mmpose("top_down/hrnet/hrnet_w32_mpii_256x256-6c4f923f_20200812.pth"),
         _authors("pose_mpii/pose_hrnet_w32_256x256.pth", "1_wn2ifmoQprBrFvUCDedjPON4Y6jsN-v"),
     ),
 )
@@ -160,7 +154,7 @@ _add(
     28_536_014,
     7_644_708_864,
     _crowdpose(67.5, _MMPOSE_TABLES),
-    (_mmpose("top_down/hrnet/hrnet_w32_crowdpose_256x192-960be101_20201227.pth"),),
+    (mmpose("top_down/hrnet/hrnet_w32_crowdpose_256x192-960be101_20201227.pth"),),
 )
 _add(
     "hrnet_w48",
@@ -169,7 +163,7 @@ _add(
     15_691_825_152,
     _coco(75.1),
     (
-        _mmpose("top_down/hrnet/hrnet_w48_coco_256x192-b9e0b3ab_20200708.pth"),
+        mmpose("top_down/hrnet/hrnet_w48_coco_256x192-b9e0b3ab_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w48_256x192.pth"),
     ),
     "hrnet_w48",
@@ -181,7 +175,7 @@ _add(
     35_306_606_592,
     _coco(76.3),
     (
-        _mmpose("top_down/hrnet/hrnet_w48_coco_384x288-314c8528_20200708.pth"),
+        mmpose("top_down/hrnet/hrnet_w48_coco_384x288-314c8528_20200708.pth"),
         _authors("pose_coco/pose_hrnet_w48_384x288.pth", "1UoJhTtjHNByZSm96W3yFTfU5upJnsKiS"),
     ),
 )
@@ -192,7 +186,7 @@ _add(
     20_922_236_928,
     _mpii(90.1, _MMPOSE_TABLES),
     (
-        _mmpose("top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth"),
+        mmpose("top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth"),
         _authors("pose_mpii/pose_hrnet_w48_256x256.pth"),
     ),
 )
@@ -204,7 +198,7 @@ _add(
     _coco(67.1),
     (
         _W32_512_MIRROR,
-        _mmpose("bottom_up/higher_hrnet32_coco_512x512-8ae85183_20200713.pth"),
+        mmpose("bottom_up/higher_hrnet32_coco_512x512-8ae85183_20200713.pth"),
         _authors("pose_higher_hrnet_w32_512.pth", "1V9Iz0ZYy9m8VeaspfKECDW0NKlGsYmO1"),
     ),
     "higherhrnet",
@@ -217,7 +211,7 @@ _add(
     72_192_819_200,
     _coco(68.5),
     (
-        _mmpose("bottom_up/higher_hrnet32_coco_640x640-a22fe938_20200712.pth"),
+        mmpose("bottom_up/higher_hrnet32_coco_640x640-a22fe938_20200712.pth"),
         _authors("pose_higher_hrnet_w32_640.pth.tar", "1uEcQlm1rjV-JRgVbaP79Y5sMLqUX2ciD"),
     ),
 )
@@ -227,7 +221,7 @@ _add(
     28_641_962,
     46_143_635_456,
     _crowdpose(65.5, _MMPOSE_TABLES),
-    (_mmpose("bottom_up/higher_hrnet32_crowdpose_512x512-1aa4a132_20201017.pth"),),
+    (mmpose("bottom_up/higher_hrnet32_crowdpose_512x512-1aa4a132_20201017.pth"),),
 )
 _add(
     "higherhrnet_w48",
@@ -244,5 +238,5 @@ _add(
     63_827_139,
     95_660_015_616,
     _coco(68.6, _MMPOSE_TABLES),
-    (_mmpose("bottom_up/higher_hrnet48_coco_512x512-60fedcbc_20200712.pth"),),
+    (mmpose("bottom_up/higher_hrnet48_coco_512x512-60fedcbc_20200712.pth"),),
 )
