@@ -15,7 +15,7 @@ from pose_runtime.poses import Poses
 
 @dataclass(frozen=True, slots=True)
 class BoxAP:
-    """COCO's figures of boxes, in points: AP over IoU 0.50:0.95, at 0.50, at 0.75, by size; recall with 100 a picture."""
+    """COCO's figures of boxes, in points: AP over IoU 0.50:0.95, at 0.50, at 0.75, by size; recall of 100 boxes."""
 
     ap: float
     ap50: float

@@ -6,6 +6,7 @@ import pytest
 
 from pose_export.presets import load_preset, parse_tree, preset_names, read_tree
 from pose_runtime.decode import (
+    BoxesDecoder,
     EmbeddingDecoder,
     HeatmapDecoder,
     OffsetDecoder,
@@ -20,6 +21,7 @@ FAMILIES = {
     "tf-pose": PafDecoder,
     "lightweight-openpose": PafDecoder,
     "lightweight-tiny": PafDecoder,
+    "person-tiny": BoxesDecoder,
     "trt-pose": PafDecoder,
     "higherhrnet": EmbeddingDecoder,
     "higherhrnet-tiny": EmbeddingDecoder,

@@ -87,6 +87,6 @@ _add(
     "person-tiny",
     ("heatmaps", "boxes"),
     1_301_077,
-    0,
+    1_214_976_000,
     arguments={},
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pose_runtime.arrays import Float64Array, FloatArray
 
 MIN_OVERLAP = 0.7
-"""IoU that a box keeps when both of its corners move by the radius; the authors' code has 0.7, CornerNet's paper 0.3."""
+"""IoU that a box keeps when its corners move by the radius, as in the published code; CornerNet's paper has 0.3."""
 _EDGE = 0.1  # of the Gaussian's height: what is lower teaches no distances
 
 
