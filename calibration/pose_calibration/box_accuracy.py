@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pose_calibration.accuracy import PERSON, coco_tools
+from pose_calibration.accuracy import PERSON, coco_results, coco_tools
 from pose_runtime.errors import PoseError
 from pose_runtime.poses import Poses
+from pose_runtime.skeletons import Skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,16 @@ class BoxAP:
     ar: float
 
 
+def is_boxes(skeleton: Skeleton) -> bool:
+    """Whether people of this skeleton are a detector's boxes."""
+    return skeleton.name == "box2"
+
+
+def results_of(image_id: int, poses: Poses) -> list[dict[str, Any]]:
+    """One image's people in COCO's result format: boxes of a detector, keypoints else."""
+    return box_results(image_id, poses) if is_boxes(poses.skeleton) else coco_results(image_id, poses)
+
+
 def box_results(image_id: int, poses: Poses) -> list[dict[str, Any]]:
     """One image's people in COCO's result format: left, top, width, height, counted from the image's edge.
 
@@ -36,7 +47,7 @@ def box_results(image_id: int, poses: Poses) -> list[dict[str, Any]]:
     Raises:
         PoseError: poses of another skeleton.
     """
-    if poses.skeleton.name != "box2":
+    if not is_boxes(poses.skeleton):
         raise PoseError(f"poses: got skeleton {poses.skeleton.name}, wanted box2, a detector's")
     corners = poses.keypoints[..., :2].astype(float)
     return [

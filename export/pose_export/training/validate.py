@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from torch import nn
 
-from pose_calibration.accuracy import PERSON, KeypointAP, coco_ap, coco_results
-from pose_calibration.box_accuracy import BoxAP, box_ap, box_results
+from pose_calibration.accuracy import PERSON, KeypointAP, coco_ap
+from pose_calibration.box_accuracy import BoxAP, box_ap, is_boxes, results_of
 from pose_export.manifest_parts import decoder_of, input_of, outputs_of, skeleton_of
 from pose_export.presets import Preset
 from pose_export.training.record import Record
@@ -58,7 +58,7 @@ class Validator:
 
     def __call__(self, network: nn.Module) -> KeypointAP | BoxAP:
         """AP in points; `network` is in evaluation mode afterwards."""
-        detects = skeleton_of(self._preset).name == "box2"
+        detects = is_boxes(skeleton_of(self._preset))
         results: list[dict[str, Any]] = []
         truth: list[dict[str, Any]] = []
         with Pipeline(*_manifest(network, self._preset, self._names, self._size_wh)) as pipeline:
@@ -66,7 +66,7 @@ class Validator:
             for image_id in range(self._count):
                 record = self._records[image_id]
                 poses = pipeline(record.image, boxes=record.boxes if takes_boxes else None)
-                results += box_results(image_id, poses) if detects else coco_results(image_id, poses)
+                results += results_of(image_id, poses)
                 truth += _boxes(image_id, record) if detects else _truth(image_id, record)
         for number, annotation in enumerate(truth, start=1):  # pycocotools takes id 0 for "unmatched"
             annotation["id"] = number
