@@ -15,9 +15,9 @@ _SIGMA = 21.0  # of the centre map, input pixels
 _STRIDE = 8
 
 
-def centre_map(height: int, width: int) -> Tensor:
+def centre_map(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(1, 1, height, width): a Gaussian of 21 pixels around pixel side / 2 - 1, as the authors count from one."""
-    y, x = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
+    y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in (height, width))
     squares = (y - (height // 2 - 1))[:, None] ** 2 + (x - (width // 2 - 1)) ** 2
     return torch.exp(-squares / (2 * _SIGMA**2))[None, None]
 
@@ -34,7 +34,7 @@ def _pool(x: Tensor) -> Tensor:
 def _centre(x: Tensor) -> Tensor:
     """(1, 1, H/8, W/8): the centre map, each side rounded up as pooling does; a constant of the input's size."""
     height, width = int(x.shape[2]), int(x.shape[3])
-    return functional.avg_pool2d(centre_map(height, width), 9, _STRIDE, ceil_mode=True)
+    return functional.avg_pool2d(centre_map(height, width, x.device), 9, _STRIDE, ceil_mode=True)
 
 
 class CPM(nn.Module):
