@@ -19,7 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("embedding", "heatmap", "metrics", "networks", "offset", "oks", "paf", "preprocess", "training", "vector")
+MODULES = (
+    "embedding",
+    "heatmap",
+    "hourglass",
+    "metrics",
+    "networks",
+    "offset",
+    "oks",
+    "paf",
+    "preprocess",
+    "training",
+    "vector",
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Case:
 
 Family = Callable[[Path], Iterable[Case]]
 
-GROUPS = ("hrnet", "losses", "paf")  # folders of a reference folder that families read
+GROUPS = ("hourglass", "hrnet", "losses", "paf")  # folders of a reference folder that families read
 
 
 def load_script(path: Path) -> ModuleType:

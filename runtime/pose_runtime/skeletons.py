@@ -126,6 +126,12 @@ _ALL = (
         "0-1 1-2 3-4 4-5 0-3 0-6 3-7 6-7 8-10 9-10 0-10 3-10",
     ),
     _make(
+        "flic9",
+        "l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist l_hip r_hip head",
+        "0-1 1-2 3-4 4-5 0-3 0-6 3-7 6-7 0-8 3-8",
+        ".079 .072 .062 .079 .072 .062 .107 .107 .079",
+    ),
+    _make(
         "jhmdb15",
         "neck belly head r_shoulder l_shoulder r_hip l_hip r_elbow l_elbow r_knee l_knee r_wrist l_wrist r_ankle "
         "l_ankle",

@@ -3,20 +3,24 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import goldens
 from pose_export import networks
+from pose_export.networks import cpm, hourglass
 from pose_export.networks.higherhrnet import HigherHRNet
 from pose_export.networks.hrnet import HRNet
+from pose_export.to_onnx import compare, export_onnx
 from pose_runtime.errors import ExportError
 from shared import shared
 
-UNPUBLISHED = ("deeppose", "tompson", "grmi")
+UNPUBLISHED = ("deeppose", "tompson", "grmi", "hourglass_1", "cpm_3")
 """Their authors published no weights."""
 NAMES = [entry.name for entry in networks.entries()]
 
@@ -58,6 +62,12 @@ def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
         assert shapes == [(1, height // 8, width // 8), (4, height // 8, width // 8)]
     elif entry.preset == "hrnet":
         assert shapes == [(joints, height // 4, width // 4)]
+    elif entry.preset in ("hourglass", "hourglass-flat"):
+        assert shapes == [(joints, height // 4, width // 4)] * len(shapes)
+    elif entry.preset == "embedding-hourglass":
+        assert shapes == [(4 * joints, height // 4, width // 4)] * len(shapes)
+    elif entry.preset == "cpm":
+        assert shapes == [(joints + 1, 46, 46)] * len(shapes)
     elif entry.preset.startswith("deeppose"):
         assert shapes == [(2 * joints,)]
     elif entry.preset == "grmi":
@@ -71,13 +81,12 @@ def test_sources(name: str) -> None:
     sources = networks.find(name).sources
     assert sources or name.partition(".")[0] in UNPUBLISHED
     for source in sources:
-        assert source.licence in ("MIT", "Apache-2.0")
+        assert source.licence in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0")
         if source.url.startswith("package:"):
             continue
-        assert source.url.startswith("https://")
-        if source.algorithm is None:
-            assert source.url.startswith("https://drive.google.com/")
-        else:
+        assert source.url.startswith(("https://", "http://www-personal.umich.edu/", "http://posefs1.perception."))
+        if source.algorithm is not None:
+            assert source.url.startswith("https://")
             int(source.digest, 16)
             assert 8 <= len(source.digest) <= 2 * hashlib.new(source.algorithm).digest_size
 
@@ -175,3 +184,31 @@ def test_the_last_stage_alone_is_returned_outside_training() -> None:
     picture = torch.zeros(2, 3, 64, 96)
     assert len(network(picture)) == 2
     assert len(network.train()(picture)) == 4
+
+
+@pytest.mark.parametrize(
+    ("build", "side"),
+    [
+        (lambda: hourglass.StackedHourglass(stacks=2, joints=3), 64),
+        (lambda: hourglass.FlatStackedHourglass(stacks=2, joints=3), 64),
+        (lambda: cpm.CPM(stages=3, joints=3), 64),
+    ],
+    ids=["hourglass", "flat hourglass", "cpm"],
+)
+def test_the_last_stage_is_exported(build: Callable[[], nn.Module], side: int, tmp_path: Path) -> None:
+    """Equal to PyTorch, for any batch."""
+    torch.manual_seed(0)
+    network, path = build().eval(), tmp_path / "net.onnx"
+    stages = 3 if isinstance(network, cpm.CPM) else 2
+    names = (*(None,) * (stages - 1), "heatmaps")
+    export_onnx(
+        network, input_name="image", output_names=names, size_wh=(side, 2 * side), dynamic_batch=True, path=path
+    )
+    assert list(compare(network, path, output_names=names, size_wh=(side, 2 * side))) == ["heatmaps"]
+
+
+def test_a_centre_map() -> None:
+    """The authors count pixels from one, and the middle of 368 is their pixel 184."""
+    found = cpm.centre_map(368, 368)[0, 0]
+    assert np.unravel_index(int(found.argmax()), found.shape) == (183, 183)
+    assert found[183, 183 + 21] == pytest.approx(np.exp(-0.5))

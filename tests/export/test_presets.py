@@ -15,6 +15,7 @@ from pose_runtime.decode import (
     WindowDecoder,
 )
 from pose_runtime.errors import ExportError
+from pose_runtime.geometry import plan
 from pose_runtime.skeletons import SKELETONS
 
 FAMILIES = {
@@ -26,6 +27,10 @@ FAMILIES = {
     "higherhrnet": EmbeddingDecoder,
     "higherhrnet-tiny": EmbeddingDecoder,
     "hrnet": HeatmapDecoder,
+    "hourglass": HeatmapDecoder,
+    "hourglass-flat": HeatmapDecoder,
+    "embedding-hourglass": EmbeddingDecoder,
+    "cpm": HeatmapDecoder,
     "cpm-mobile": HeatmapDecoder,
     "hourglass-mobile": HeatmapDecoder,
     "deeppose": VectorDecoder,
@@ -60,6 +65,20 @@ def test_shipped_preset_fits_together(name: str) -> None:
         assert drawn <= matching
     if isinstance(preset.decoder, EmbeddingDecoder):
         assert sorted(preset.decoder.joint_order) == list(range(k))
+
+
+@pytest.mark.parametrize("box", [(10, 20, 50, 200), (10, 20, 300, 90), (-5.5, 3.25, 77.5, 77.5)])
+def test_grmis_crop_distorts_nothing(box: tuple[float, float, float, float]) -> None:
+    """Section 3.2: the box is extended in height or in width to the crop's aspect, then enlarged by 1.25."""
+    rule = load_preset("grmi").input.resize
+    way = plan(rule, (640, 480), (257, 353), box)
+    (step, skew, left), (tilt, step_y, top) = way.inverse
+    assert step == step_y
+    assert skew == tilt == 0
+    shown = (257 * step / 1.25, 353 * step / 1.25)
+    assert shown == pytest.approx((max(box[2], box[3] * 257 / 353), max(box[3], box[2] * 353 / 257)))
+    middle = (left + step * 257 / 2, top + step * 353 / 2)
+    assert middle == pytest.approx((box[0] + box[2] / 2, box[1] + box[3] / 2))
 
 
 def test_the_users_own_file(tmp_path: Path) -> None:

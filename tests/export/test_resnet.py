@@ -128,7 +128,7 @@ def test_multiply_accumulates_of_the_registry(name: str) -> None:
 
 
 def test_published_gflops_of_grmi() -> None:
-    """57.0 in units of 2^30 at 256 x 352; the network is the published one."""
+    """57.0 fit units of 2^30 at 256 x 352."""
     with torch.device("meta"):
         assert macs(networks.build(networks.find("grmi")), (256, 352)) / 2**30 == pytest.approx(57.0, abs=0.2)
 

@@ -18,6 +18,7 @@ from pose_runtime import manifest
 from pose_runtime.bundle import Bundle, as_part, load_bundle, write_bundle
 from pose_runtime.cascade import MAX_CROPS, CascadePipeline, joint_crops, take_joints
 from pose_runtime.check import check_bundle
+from pose_runtime.cli.info import rows
 from pose_runtime.errors import BundleError, EngineError
 from pose_runtime.pipeline import Pipeline, open_network, open_pipeline
 from pose_runtime.poses import Poses
@@ -208,6 +209,13 @@ def test_every_stage_proves_itself_alone(tmp_path: Path) -> None:
     for part in (bundle, *bundle.parts.values()):
         (check,) = check_bundle(part)
         assert check.frames[0].people == (1, 0)  # its own network ran, not the cascade
+
+
+def test_pose_info_names_the_stages(tmp_path: Path) -> None:
+    wanted = ("crops of", "stage2", "stage3")
+    found = [(name, text) for name, text in rows(write_cascade(tmp_path)) if name in wanted]
+    assert [name for name, _ in found] == ["crops of", "crops of", "stage2", "stage3"]
+    assert found[0][1] == "stage2 torso=(9,2) sigma=2.0"
 
 
 def test_a_stage_that_does_not_fit(tmp_path: Path) -> None:

@@ -219,6 +219,6 @@ def test_which_device_and_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_an_unknown_pipeline_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = SimpleNamespace(choice=None)
-    monkeypatch.setattr(target_module, "open_pipeline", lambda *_, **__: strange)
+    monkeypatch.setattr(target_module, "open_network", lambda *_, **__: strange)
     with pytest.raises(EngineError, match="a SimpleNamespace cannot be timed"):
         open_target(bundle, "cpu")

@@ -16,7 +16,7 @@ FLIPS = {
     "crowdpose14": [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)],
 }
 SIZES = {"coco17": 17, "openpose18": 18, "body25": 25, "trt_pose18": 18, "mpii16": 16, "lsp14": 14, "flic11": 11}
-SIZES |= {"box2": 2, "jhmdb15": 15, "crowdpose14": 14, "ai_challenger14": 14, "openpose_mpi15": 15}
+SIZES |= {"box2": 2, "flic9": 9, "jhmdb15": 15, "crowdpose14": 14, "ai_challenger14": 14, "openpose_mpi15": 15}
 
 
 @pytest.mark.parametrize("name", SKELETONS)

@@ -81,7 +81,7 @@ class Tompson(nn.Module):
 
     Args:
         joints: of the skeleton.
-        width: channels of the banks; 4 and 2 times as many after them. The paper: 128.
+        width: channels of the banks; 4 and 2 times as many after them.
     """
 
     def __init__(self, *, joints: int, width: int = 128) -> None:

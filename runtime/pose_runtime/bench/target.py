@@ -15,7 +15,7 @@ from pose_runtime.choose import CPU_ROLES
 from pose_runtime.engines import Engine, cuda_ordinal
 from pose_runtime.errors import EngineError
 from pose_runtime.manifest import GraphRole, Manifest
-from pose_runtime.pipeline import Image, Pipeline, Timings, open_pipeline
+from pose_runtime.pipeline import Image, Pipeline, Timings, open_network
 
 
 class Target(Protocol):
@@ -146,8 +146,8 @@ def open_target(
     graph: GraphRole | None = None,
     cache: Path | None = None,
 ) -> tuple[Target, GraphRole]:
-    """A bundle ready to be timed, and the graph that runs; parameters and errors as of `open_pipeline`."""
-    pipeline = open_pipeline(bundle, device, threads=threads, graph=graph, cache=cache)
+    """A bundle's own network ready to be timed, and the graph that runs; parameters and errors as of `open_network`."""
+    pipeline = open_network(bundle, device, threads=threads, graph=graph, cache=cache)
     role = pipeline.choice.role if pipeline.choice else graph or "reference"
     if isinstance(pipeline, Pipeline):
         return CpuTarget(pipeline, threads), role
