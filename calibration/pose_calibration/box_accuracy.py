@@ -84,5 +84,5 @@ def box_ap(annotations: Mapping[str, Any], results: Iterable[Mapping[str, Any]])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    figures = [100 * max(float(value), 0.0) for value in evaluation.stats]
-    return BoxAP(*figures[:6], figures[8])
+    ap, ap50, ap75, small, medium, large, _, _, ar, *_ = (100 * max(float(value), 0.0) for value in evaluation.stats)
+    return BoxAP(ap, ap50, ap75, small, medium, large, ar)

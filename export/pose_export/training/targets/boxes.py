@@ -15,7 +15,7 @@ MIN_OVERLAP = 0.7
 _EDGE = 0.1  # of the Gaussian's height: what is lower teaches no distances
 
 
-def gaussian_radius(sizes: FloatArray, min_overlap: float = MIN_OVERLAP) -> Float64Array:
+def gaussian_radius(sizes: NDArray[np.floating], min_overlap: float = MIN_OVERLAP) -> Float64Array:
     """How far both corners of a box may move, each in its own direction, before its IoU falls below `min_overlap`.
 
     CornerNet (Law and Deng 2018, arXiv 1808.01244, section 3.2): the smallest of three cases: both corners move
