@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pose_calibration.accuracy import coco_ap, coco_results
+from pose_calibration.accuracy import coco_ap
 from pose_calibration.agreement import Tally, compare, tally
+from pose_calibration.box_accuracy import box_ap, is_boxes, results_of
 from pose_calibration.drop_score import drop_score
 from pose_calibration.pictures import Picture, Pictures
 from pose_calibration.progress import OnProgress
@@ -72,7 +73,7 @@ class Judge:
         manifest: of the network.
         reference: its FP32 graph.
         pictures: to judge by.
-        annotations: COCO keypoints of these pictures, or None.
+        annotations: COCO keypoints and boxes of these pictures, or None.
         probes: pictures of which the heads are kept, for `noise`.
         threads: of ONNX Runtime.
         progress: is told of every picture: what is done, how many are, of how many.
@@ -171,11 +172,12 @@ class Judge:
 
     def _ap(self, found: Sequence[Poses]) -> dict[str, float]:
         """AP by metric."""
-        aps = {_STAND_IN: coco_ap(self._stand_in, stand_in_results(found, REPEATS)).ap}
+        measure = box_ap if is_boxes(self._manifest.skeleton) else coco_ap
+        aps = {_STAND_IN: measure(self._stand_in, stand_in_results(found, REPEATS)).ap}
         if self._annotations is not None:
             ids = [0 if image_id is None else image_id for image_id in self._pictures.image_ids]
-            results = [entry for i, poses in zip(ids, found, strict=True) for entry in coco_results(i, poses)]
-            aps["AP"] = coco_ap(self._annotations, results, ids).ap
+            results = [entry for i, poses in zip(ids, found, strict=True) for entry in results_of(i, poses)]
+            aps["AP"] = measure(self._annotations, results).ap
         return aps
 
 

@@ -63,6 +63,8 @@ def test_entry_outputs(name: str, built: dict[str, nn.Module]) -> None:
         assert shapes == [(2 * joints, height // 4, width // 4), (joints, height // 2, width // 2)]
     elif entry.preset == "lightweight-tiny":
         assert shapes == [(joints + 1, height // 4, width // 4), (38, height // 4, width // 4)]
+    elif entry.preset == "person-tiny":
+        assert shapes == [(1, height // 8, width // 8), (4, height // 8, width // 8)]
     elif entry.preset == "hrnet":
         assert shapes == [(joints, height // 4, width // 4)]
     elif entry.preset in ("hourglass", "hourglass-flat"):
@@ -161,7 +163,7 @@ def test_goldens(capsys: pytest.CaptureFixture[str]) -> None:
     assert passed == total > 0, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["higherhrnet-tiny", "lightweight-tiny", "joint-tiny"])
+@pytest.mark.parametrize("name", ["higherhrnet-tiny", "lightweight-tiny", "joint-tiny", "person-tiny"])
 def test_our_networks_are_small_and_dense(name: str) -> None:
     network = networks.build(networks.find(name))
     assert sum(parameter.numel() for parameter in network.parameters()) <= 2_000_000
@@ -178,6 +180,12 @@ def test_our_networks_share_the_trunk() -> None:
     assert sum(key.startswith(("stem.", "stages.", "laterals.", "downwards.", "merges.")) for key in one) == len(
         shared_names
     )
+
+
+def test_the_detector_has_their_trunk_to_an_eighth() -> None:
+    one, other = (networks.build(networks.find(name)).state_dict() for name in ("person-tiny", "lightweight-tiny"))
+    own = {key for key in one if key not in other or one[key].shape != other[key].shape}
+    assert {key.partition(".")[0] for key in own} == {"neck", "centres", "sides"}
 
 
 def test_both_heads_on_one_trunk_are_the_two_networks() -> None:

@@ -31,6 +31,7 @@ FAMILIES = {
     "tf-pose": PafDecoder,
     "lightweight-openpose": PafDecoder,
     "lightweight-tiny": PafDecoder,
+    "person-tiny": BoxesDecoder,
     "trt-pose": PafDecoder,
     "higherhrnet": EmbeddingDecoder,
     "higherhrnet-tiny": EmbeddingDecoder,

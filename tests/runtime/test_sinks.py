@@ -114,6 +114,16 @@ def test_draws_what_is_there() -> None:
     assert not without[150:].any()
 
 
+def test_boxes_are_rectangles() -> None:
+    image = np.zeros((300, 400, 3), np.uint8)
+    corners = np.array([[[100, 50, 0.8], [300, 250, 0.8]], [[10, 10, 0.5], [NAN, NAN, 0]]], np.float32)
+    draw(image, Poses(corners, np.array([0.8, 0.5], np.float32), skeleton("box2")))
+    for x, y in ((200, 50), (200, 250), (100, 150), (300, 150)):
+        assert tuple(image[y, x]) == COLOURS["middle"]
+    assert not image[60:240, 110:290].any()
+    assert not image[:40].any()
+
+
 def standing(height: float, foot_xy: tuple[float, float]) -> Poses:
     """A person of COCO's keypoints, so tall from nose to ankle."""
     points = {

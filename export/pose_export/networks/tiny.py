@@ -21,6 +21,9 @@ _LIMBS = 19
 class Trunk(nn.Module):
     """(N, 3, H, W), H and W multiples of 32, to (N, width, H/4, W/4)."""
 
+    finest = 0
+    """The level that the pyramid comes back to: 0 is a quarter, 1 an eighth."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(conv_bn(3, 16, 3, 2), conv_bn(16, _WIDTHS[0], 3, 2))
@@ -44,7 +47,7 @@ class Trunk(nn.Module):
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        for i in (2, 1, 0):
+        for i in range(2, self.finest - 1, -1):
             x = self.merges[i](self.laterals[i](levels[i]) + self.up(self.downwards[i](x)))
         return x
 
@@ -99,6 +102,36 @@ class JointTiny(Trunk):
         features = self.features(x)
         fields = _field_maps(features, self.first, self.refine, self.second, all_stages=self.training)
         return *_tag_maps(features, self.coarse, self.deconv, self.fine), *fields
+
+
+class PersonTiny(Trunk):
+    """Boxes of people: (N, 3, H, W) to (N, 1, H/8, W/8) logits of centres and (N, 4, H/8, W/8) distances.
+
+    Distances run from a cell's centre to the box's left, top, right and bottom side, in cells ("Objects as Points",
+    Zhou et al. 2019, arXiv 1904.07850, has sizes and offsets). The trunk ends at an eighth, with 64 channels.
+    """
+
+    finest = 1
+
+    def __init__(self) -> None:
+        super().__init__(_WIDTHS[0])
+        for finer in (self.laterals, self.downwards, self.merges):
+            finer[0] = nn.Identity()  # keeps the others' names
+        width = _WIDTHS[1]
+        self.neck = nn.Sequential(conv_bn(width, width, 3), BasicBlock(width))
+        self.centres, self.sides = nn.Conv2d(width, 1, 1), nn.Conv2d(width, 4, 1)
+        nn.init.constant_(_bias(self.centres), -4.6)  # one cell in a hundred: else the empty ones rule the first steps
+        nn.init.constant_(_bias(self.sides), 4.0)  # people of some 64 pixels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Centres, then distances."""
+        x = self.neck(self.features(x))
+        return self.centres(x), self.sides(x)
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _tag_layers(width: int, joints: int) -> tuple[nn.Module, nn.Module, nn.Module]:

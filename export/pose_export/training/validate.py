@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from torch import nn
 
-from pose_calibration.accuracy import PERSON, KeypointAP, coco_ap, coco_results
+from pose_calibration.accuracy import PERSON, KeypointAP, coco_ap
+from pose_calibration.box_accuracy import BoxAP, box_ap, is_boxes, results_of
 from pose_export.manifest_parts import decoder_of, input_of, outputs_of, skeleton_of
 from pose_export.presets import Preset
 from pose_export.training.record import Record
@@ -32,7 +33,7 @@ class Records(Protocol):
 
 
 class Validator:
-    """Measures COCO AP on records.
+    """Measures COCO AP on records: of keypoints, or of boxes where the network's people are boxes.
 
     Args:
         records: with people in them.
@@ -55,8 +56,9 @@ class Validator:
         if not self._count:
             raise ExportError("validation: the data holds no records")
 
-    def __call__(self, network: nn.Module) -> KeypointAP:
+    def __call__(self, network: nn.Module) -> KeypointAP | BoxAP:
         """AP in points; `network` is in evaluation mode afterwards."""
+        detects = is_boxes(skeleton_of(self._preset))
         results: list[dict[str, Any]] = []
         truth: list[dict[str, Any]] = []
         with Pipeline(*_manifest(network, self._preset, self._names, self._size_wh)) as pipeline:
@@ -64,13 +66,14 @@ class Validator:
             for image_id in range(self._count):
                 record = self._records[image_id]
                 poses = pipeline(record.image, boxes=record.boxes if takes_boxes else None)
-                results += coco_results(image_id, poses)
-                truth += _truth(image_id, record)
+                results += results_of(image_id, poses)
+                truth += _boxes(image_id, record) if detects else _truth(image_id, record)
         for number, annotation in enumerate(truth, start=1):  # pycocotools takes id 0 for "unmatched"
             annotation["id"] = number
         images = [{"id": image_id} for image_id in range(self._count)]
         categories = [{"id": PERSON, "name": "person"}]
-        return coco_ap({"images": images, "annotations": truth, "categories": categories}, results)
+        annotations = {"images": images, "annotations": truth, "categories": categories}
+        return box_ap(annotations, results) if detects else coco_ap(annotations, results)
 
 
 def _truth(image_id: int, record: Record) -> list[dict[str, Any]]:
@@ -90,6 +93,21 @@ def _truth(image_id: int, record: Record) -> list[dict[str, Any]]:
             "iscrowd": 0,
         }
         for person, box, area in people
+    ]
+
+
+def _boxes(image_id: int, record: Record) -> list[dict[str, Any]]:
+    """A record's people as COCO annotations of boxes; each ignored region is a crowd, which counts neither way."""
+    boxes = [(box, 0) for box in record.boxes] + [(box, 1) for box in _ignored_boxes(record)]
+    return [
+        {
+            "image_id": image_id,
+            "category_id": PERSON,
+            "area": float(box[2] * box[3]),
+            "bbox": [float(value) for value in box],
+            "iscrowd": crowd,
+        }
+        for box, crowd in boxes
     ]
 
 

@@ -98,7 +98,10 @@ def draw(image: ByteArray, poses: Poses) -> None:
     for keypoints in poses.keypoints:
         xy = keypoints[:, :2].astype(float)
         seen = (keypoints[:, 2] > 0) & np.isfinite(xy).all(axis=1) & (np.abs(np.nan_to_num(xy)) < reach).all(axis=1)
-        if seen.any():
+        if poses.skeleton.name == "box2":
+            if seen.all():
+                _draw_box(image, xy, max((width * height) ** 0.5 / _IMAGE_PER_WEIGHT, _LEAST_WEIGHT))
+        elif seen.any():
             extent = float(np.hypot(*np.ptp(xy[seen], axis=0)))
             of_image = (width * height) ** 0.5 / _IMAGE_PER_WEIGHT
             weight = min(of_image, max(extent / _PERSON_PER_WEIGHT, _LEAST_SHARE * of_image))
@@ -130,6 +133,14 @@ def _draw_person(
         if radii[i] >= _LEAST_RINGED:
             _dot(image, point, radii[i], _RING)
         _dot(image, point, radii[i] - rim if radii[i] >= _LEAST_RINGED else radii[i], COLOURS[side_of(names[i])])
+
+
+def _draw_box(image: ByteArray, corners: NDArray[np.float64], weight: float) -> None:
+    """A rectangle between two corners (2, 2); weight: width of a side in pixels."""
+    thickness, rim = max(1, round(weight)), max(_LEAST_RIM, _RIM * weight)
+    start, end = _fixed(corners[0]), _fixed(corners[1])
+    for colour, width in ((_OUTLINE, thickness + max(1, round(2 * rim))), (COLOURS["middle"], thickness)):
+        cv2.rectangle(image, start, end, colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def _nearest(xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pose_export.networks._registry import Entry, Source, register
 from pose_runtime.skeletons import SKELETONS
 
@@ -21,6 +24,7 @@ def _add(
     outputs: tuple[str, ...],
     parameters: int,
     macs: int,
+    arguments: Mapping[str, Any] | None = None,
 ) -> None:
     register(
         Entry(
@@ -29,7 +33,7 @@ def _add(
             paper="jetpose",
             year=2026,
             builder=f"tiny:{builder}",
-            arguments={"width": 48, "joints": len(SKELETONS[skeleton].names)},
+            arguments={"width": 48, "joints": len(SKELETONS[skeleton].names)} if arguments is None else arguments,
             skeleton=skeleton,
             preset=preset,
             size_wh=_SIZE_WH,
@@ -74,4 +78,15 @@ _add(
     (*_TAGS, "field_heatmaps", "pafs"),
     1_374_565,
     2_208_870_400,
+)
+_add(
+    "person_tiny",
+    "centres and boxes of people, small",
+    "PersonTiny",
+    "box2",
+    "person-tiny",
+    ("heatmaps", "boxes"),
+    1_301_077,
+    1_214_976_000,
+    arguments={},
 )

@@ -8,6 +8,7 @@ loss = sum(method.loss(outputs, batch).values())
 from __future__ import annotations
 
 from pose_export.training.methods._base import Method, Targets
+from pose_export.training.methods.boxes import BoxesMethod
 from pose_export.training.methods.embedding import EmbeddingMethod
 from pose_export.training.methods.heatmap import HeatmapMethod
 from pose_export.training.methods.joint import JointMethod
@@ -17,6 +18,7 @@ from pose_export.training.methods.vector import VectorMethod
 
 __all__ = [
     "AnyMethod",
+    "BoxesMethod",
     "EmbeddingMethod",
     "HeatmapMethod",
     "JointMethod",
@@ -27,5 +29,5 @@ __all__ = [
     "VectorMethod",
 ]
 
-AnyMethod = EmbeddingMethod | HeatmapMethod | JointMethod | OffsetMethod | PafMethod | VectorMethod
+AnyMethod = BoxesMethod | EmbeddingMethod | HeatmapMethod | JointMethod | OffsetMethod | PafMethod | VectorMethod
 """Any family's method; a new family adds its struct to this union."""
