@@ -134,7 +134,7 @@ def test_preset_example_is_a_preset() -> None:
 
 
 def test_recipe_examples_are_recipes() -> None:
-    plain, joint = re.findall(r"```toml\n(.*?)```", read("train.md"), re.DOTALL)
+    plain, boxes, joint = re.findall(r"```toml\n(.*?)```", read("train.md"), re.DOTALL)
     pytest.importorskip("torch")
     import msgspec
 
@@ -143,6 +143,7 @@ def test_recipe_examples_are_recipes() -> None:
 
     tomllib = pytest.importorskip("tomllib")
     assert parse(tomllib.loads(plain), "the example").optimiser.lr == 2e-3
+    assert msgspec.convert({"method": "boxes"} | tomllib.loads(boxes)["method"], AnyMethod).stride == 8
     assert len(msgspec.convert(tomllib.loads(joint)["method"], AnyMethod).parts) == 2
 
 
