@@ -6,6 +6,8 @@ import contextlib
 import importlib
 from typing import Any
 
+from pose_runtime.machine.throttling import nvml_reasons
+
 
 class Nvml:
     """The driver's management library, for the first GPU; what it does not tell (on a Jetson much) is left out."""
@@ -24,6 +26,13 @@ class Nvml:
         for name, clock in (("nvml_sm", lib.NVML_CLOCK_SM), ("nvml_memory", lib.NVML_CLOCK_MEM)):
             with contextlib.suppress(lib.NVMLError):
                 mhz[name] = float(lib.nvmlDeviceGetClockInfo(device, clock))
+
+    def throttled(self) -> tuple[str, ...] | None:
+        """What holds the GPU's clocks down, None where the driver does not tell."""
+        try:
+            return nvml_reasons(int(self._library.nvmlDeviceGetCurrentClocksThrottleReasons(self._device)))
+        except self._library.NVMLError:
+            return None
 
     def used_bytes(self) -> int | None:
         """Memory in use on the GPU, by everybody."""
