@@ -14,13 +14,20 @@ import msgspec
 import pytest
 
 import tiny
+from live import FakeCamera
 from live_items import ONE, live_item
 from pages import status
 from peers.mosquitto import Broker, Reader, free_port, until
-from pose_runtime.bundle import Bundle
+from pose_runtime import open_pipeline
+from pose_runtime.bundle import Bundle, load_bundle
+from pose_runtime.config import load_config
+from pose_runtime.live import build
 from pose_runtime.live.backoff import Backoff
+from pose_runtime.live.build import open_run
+from pose_runtime.live.served import Served
 from pose_runtime.live.status import Status
 from pose_runtime.sinks.mqtt import Mqtt, MqttOptions, device_state
+from pose_runtime.store.proof import prove_bundle
 
 pytest.importorskip("paho.mqtt")
 
@@ -188,3 +195,28 @@ def test_options(bundle: Bundle) -> None:
     for wrong in (0.5, 4000.0):
         with pytest.raises(msgspec.ValidationError, match="state_s"):
             msgspec.convert({"host": "a", "port": free_port(), "state_s": wrong}, MqttOptions)
+
+
+def test_a_live_run_publishes_its_own_state(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a camera to the topic: what runs, what it gave on the check frames, and how fast it is."""
+    bundle, cache = load_bundle("lightweight-tiny"), tmp_path / "cache"
+    (check,) = prove_bundle(bundle, "cpu", graph="reference", cache=cache)
+    monkeypatch.setattr(build, "open_live", lambda options: FakeCamera(options.title, 20.0))
+    mqtt = {"host": "127.0.0.1", "port": broker.port, "prefix": "fleet/a", "state_s": 1.0}
+    config = load_config(None, {"source": [{"address": "camera:0", "name": "door"}], "mqtt": mqtt})
+    run = open_run(config, Served(bundle, open_pipeline(bundle, "cpu", graph="reference", cache=cache)))
+    with Reader(broker.port) as reader:
+        run.start()
+        try:
+            until(lambda: any(said["frames"] for said in states(reader, "fleet/a")))
+        finally:
+            run.close()
+        said = states(reader, "fleet/a")[-1]
+    assert (said["bundle"], said["digest"], said["graph"]) == (bundle.path.name, bundle.digest, "reference")
+    assert said["check"] == {"worst_oks": check.worst_oks, "min_oks": check.min_oks}
+    assert said["accuracy"] == json.loads(msgspec.json.encode(bundle.manifest.graphs["reference"].accuracy))
+    assert (said["device"], said["engine"]) == ("cpu", None)
+    assert said["latency_ms"]["p95"] > 0
+    assert said["age_ms"]["p95"] > 0
+    assert [(source["name"], source["state"]) for source in said["sources"]] == [("door", "live")]
+    assert abs(said["unix_s"] - time.time()) < 60
