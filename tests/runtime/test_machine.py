@@ -125,6 +125,9 @@ def test_nvml_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert reading.mhz == {"nvml_sm": 1980.0, "nvml_memory": 1980.0}
     assert reading.throttled == ("gpu: heat",)
     assert library.open == 0
+    library.nvmlDeviceGetCurrentClocksEventReasons = lambda _: 0x84  # its name from CUDA 12 on
+    with Sensors(gpu_pc(tmp_path)) as sensors:
+        assert sensors.read().throttled == ("gpu: power cap", "gpu: power brake")
     refused = ("nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo", "nvmlDeviceGetCurrentClocksThrottleReasons")
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(refused))
     with Sensors(gpu_pc(tmp_path)) as sensors:
