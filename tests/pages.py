@@ -13,6 +13,8 @@ import numpy as np
 
 from pose_runtime.frame import Frame
 from pose_runtime.live.status import SinkStatus, SourceStatus, Spread, Status
+from pose_runtime.manifest import Accuracy
+from pose_runtime.plan_cache import Proof
 from pose_runtime.poses import Poses
 from pose_runtime.sinks.page import ServeOptions, open_page
 from pose_runtime.sinks.page.page import Page
@@ -45,6 +47,9 @@ STATUS = Status(
     graph="cpu_int8",
     precision="int8",
     device="cpu",
+    engine=None,
+    accuracy=(Accuracy(executor="onnxruntime", data="crowd", metric="AP", reference=61.5, value=61.2),),
+    check=Proof(worst_oks=0.97, min_oks=0.9),
     uptime_s=75.0,
     alive=True,
     fps=14.9,
@@ -54,6 +59,8 @@ STATUS = Status(
     stages_ms=(1.0, 18.0, 1.0),
     age_ms=Spread(p50=50.0, p95=60.0, max=70.0),
     temperature_c=51.5,
+    watts={"VDD_IN": 7.464},
+    throttled=("cpu-throttle-alert",),
     sources=(SOURCE,),
     sinks=(SINK,),
 )

@@ -19,6 +19,7 @@ from pose_runtime.errors import EngineError, FrameError
 from pose_runtime.frame import Frame
 from pose_runtime.geometry import Box, Crop, Geometry
 from pose_runtime.manifest import Manifest
+from pose_runtime.plan_cache import Proof
 from pose_runtime.poses import Poses
 
 Image = ByteArray | Frame
@@ -78,6 +79,8 @@ class BasePipeline(ABC):
     Attributes:
         choice: what was given; `open_pipeline` gives it.
         timings: of the last call.
+        engine_key: 32 digits that name the built engine and all that it depends on, None where nothing is built.
+        proof: what the engine gave on the bundle's check frames, None where it was not shown them.
     """
 
     depth = 1
@@ -91,6 +94,8 @@ class BasePipeline(ABC):
         self.choice = choice
         self.max_batch = max_batch
         self.timings = Timings()
+        self.engine_key: str | None = None
+        self.proof: Proof | None = None
         self._plans: dict[tuple[int, int], Geometry] = {}
         self._found: deque[list[Poses]] = deque()
 

@@ -46,6 +46,7 @@ class CascadePipeline(BasePipeline):
         super().__init__(manifest, first.choice, first.max_batch)
         self.stages = tuple(stages)
         self.device_name = first.device_name
+        self.engine_key, self.proof = first.engine_key, first.proof
 
     def close(self) -> None:
         """Close all stages; a second time does nothing."""

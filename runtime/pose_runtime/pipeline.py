@@ -17,6 +17,7 @@ from pose_runtime.base_pipeline import BasePipeline, Image, Job, Timings, rows_a
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.cascade import MAX_CROPS, CascadePipeline
 from pose_runtime.choose import Choice, open_chosen
+from pose_runtime.cpu_proof import find_proof
 from pose_runtime.decode import Decoded
 from pose_runtime.engines import Engine, cuda_ordinal
 from pose_runtime.errors import EngineError
@@ -204,7 +205,9 @@ def open_network(
     engine, choice = open_chosen(bundle, graph, device=device, threads=threads)
     try:
         chosen = replace(choice, reason=choice.reason + obstacle)
-        return Pipeline(bundle.manifest, engine, chosen, max_batch=max_batch)
+        pipeline = Pipeline(bundle.manifest, engine, chosen, max_batch=max_batch)
+        pipeline.proof = find_proof(bundle, chosen.role, cache)
+        return pipeline
     except BaseException:
         engine.close()
         raise

@@ -69,7 +69,9 @@ class ChoiceKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProofKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a proof is of: the plan's file by its SHA-256, and the bundle whose frames it was shown."""
+    """What a proof is of: the plan's file by its SHA-256 (on a processor graph, library and processor), and the bundle
+    whose frames it was shown.
+    """
 
     kind: Literal["proof"] = "proof"
     plan: str

@@ -34,10 +34,13 @@ def prove(bundle: Bundle, role: GraphRole, origin: Origin, run: Callable[[ByteAr
     return check
 
 
-def require_proof(bundle: Bundle, role: GraphRole, origin: Origin, run: Callable[[ByteArray], Poses]) -> None:
+def require_proof(bundle: Bundle, role: GraphRole, origin: Origin, run: Callable[[ByteArray], Poses]) -> Proof:
     """Refuse an engine that fails the bundle's check frames; what it gave once is not asked again.
 
     Arguments are those of `prove`.
+
+    Returns:
+        What it gave.
 
     Raises:
         EngineError: an OKS is below the bound.
@@ -52,3 +55,4 @@ def require_proof(bundle: Bundle, role: GraphRole, origin: Origin, run: Callable
             f"{bundle.path}: the engine of {role} is refused: OKS {proof.worst_oks:.4f} on a check frame, the bundle "
             f"wants {proof.min_oks}; pose-build --rebuild makes another, --graph reference one without INT8"
         )
+    return proof

@@ -60,6 +60,7 @@ class TopDownPipeline(BasePipeline):
     def __init__(self, how: Detector, detector: BasePipeline, crops: BasePipeline) -> None:
         super().__init__(crops.manifest, crops.choice, detector.max_batch)
         self.device_name = crops.device_name
+        self.engine_key, self.proof = crops.engine_key, crops.proof
         self.detector, self.crops = detector, crops
         self._how = how
         self._streams: OrderedDict[Hashable, _Stream] = OrderedDict()

@@ -18,6 +18,7 @@ from fakes.cuda import H200, ORIN, installed
 from fakes.engine import OrtDeviceEngine
 from pose_runtime import Bundle, open_pipeline
 from pose_runtime.engines import open_engine
+from pose_runtime.engines.tensorrt import Origin
 from pose_runtime.errors import EngineError
 from pose_runtime.gpu import graph as gpu_graph
 from pose_runtime.gpu import libcuda
@@ -26,6 +27,8 @@ from pose_runtime.gpu.device import Device
 from pose_runtime.gpu.frame_memory import FrameMemory, choose_kind, possible_kinds
 from pose_runtime.gpu.launch import Launch
 from pose_runtime.gpu.pipeline import GpuPipeline
+from pose_runtime.plan_cache import BuildReport, PlanCache, Proof
+from pose_runtime.plan_key import BuildOptions, digest, machine_key, plan_key
 
 # ---- device ----------------------------------------------------------------------------------------------------
 
@@ -333,11 +336,15 @@ def small(tmp_path: Path) -> Bundle:
     return tiny.write(tmp_path / "tiny.pose")
 
 
+KEY = plan_key(b"a graph", machine_key("tensorrt", "10.3.0", H200), BuildOptions())
+PROOF = Proof(worst_oks=0.99, min_oks=0.9)
+
+
 def fake_open_tensorrt(cuda: Any, opened: list[Any]) -> Callable[..., Any]:
     def open_tensorrt(bundle: Bundle, device: int, *, graph: Any, **_: Any) -> Any:
         cuda.need_context("open_tensorrt")
         engine = OrtDeviceEngine(cuda, open_engine("onnxruntime", bundle.graph_bytes(graph)))
-        engine.origin = "of a plan"  # type: ignore[attr-defined]
+        engine.origin = Origin(PlanCache("/nowhere"), KEY, BuildReport(seconds=1.0, layers=1), "", True)  # type: ignore[attr-defined]
         opened.append((device, graph, engine))
         return engine
 
@@ -349,12 +356,13 @@ def test_cuda_opens_the_gpu(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> N
     with installed() as cuda:
         cuda.devices = 2
         monkeypatch.setattr(gpu_open, "open_tensorrt", fake_open_tensorrt(cuda, opened))
-        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: None)
+        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: PROOF)
         with open_pipeline(small, "cuda:1") as on_gpu, open_pipeline(small, "cpu") as cpu:
             image = tiny.frame((20, 30), None, None)
             np.testing.assert_array_equal(on_gpu(image).keypoints, cpu(image).keypoints)
             assert isinstance(on_gpu, GpuPipeline)
             assert str(on_gpu.choice) == "reference: on NVIDIA H200"
+            assert (on_gpu.proof, on_gpu.engine_key) == (PROOF, digest(KEY))
         assert [entry[:2] for entry in opened] == [(1, "reference")]
 
 
@@ -388,7 +396,7 @@ def test_auto_takes_a_gpu_that_is_complete(
                 raise EngineError("TensorRT is too old")
 
         monkeypatch.setattr(gpu_open, "open_tensorrt", make)
-        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: None)
+        monkeypatch.setattr(gpu_open, "require_proof", lambda *_: PROOF)
         with open_pipeline(small) as pipeline:
             assert isinstance(pipeline, GpuPipeline) == (not lacks)
             reason = str(pipeline.choice)

@@ -23,12 +23,13 @@ from pose_runtime.bench.run import Options, bench_bundle
 from pose_runtime.bench.target import choose_device, default_roles, open_target
 from pose_runtime.bundle import Bundle, load_bundle
 from pose_runtime.choose import Choice
+from pose_runtime.engines.tensorrt import Origin
 from pose_runtime.errors import EngineError
 from pose_runtime.gpu import open as gpu_open
 from pose_runtime.gpu.device import Device
 from pose_runtime.gpu.pipeline import GpuPipeline
-from pose_runtime.plan_cache import BuildReport
-from pose_runtime.plan_key import BuildOptions, machine_key
+from pose_runtime.plan_cache import BuildReport, PlanCache
+from pose_runtime.plan_key import BuildOptions, machine_key, plan_key
 
 
 @contextmanager
@@ -178,11 +179,12 @@ def test_flags_of_trtexec() -> None:
 def test_a_whole_measurement_through_open_pipeline(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    key = plan_key(b"a graph", machine_key("tensorrt", "10.3.0", H200), BuildOptions())
     with installed(H200) as cuda:
 
         def open_tensorrt(of: Bundle, ordinal: int, **_: Any) -> OrtDeviceEngine:
             engine = device_engine(cuda, of)
-            engine.origin = None  # type: ignore[attr-defined]
+            engine.origin = Origin(PlanCache(tmp_path), key, BuildReport(seconds=1.0, layers=1), "", True)  # type: ignore[attr-defined]
             return engine
 
         monkeypatch.setattr(gpu_open, "open_tensorrt", open_tensorrt)

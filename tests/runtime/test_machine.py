@@ -16,6 +16,7 @@ from pose_runtime.machine.facts import Machine, cpu_name, load_average, memory_b
 from pose_runtime.machine.gpu import ask_cuda, driver_version, has_nvidia_gpu
 from pose_runtime.machine.host import Host
 from pose_runtime.machine.sensors import Range, Reading, Sensors, sensed
+from pose_runtime.machine.throttling import Throttling
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,7 @@ class FakeNvml(ModuleType):
             "nvmlDeviceGetPowerUsage": 71234,
             "nvmlDeviceGetTemperature": 41,
             "nvmlDeviceGetClockInfo": 1980,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": 0x61,  # idle is no loss
         }.items():
             setattr(self, name, self._function(name, value))
 
@@ -121,14 +123,46 @@ def test_nvml_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         reading = sensors.read()
     assert (reading.watts, reading.celsius) == ({"nvml": 71.234}, {"nvml": 41.0})
     assert reading.mhz == {"nvml_sm": 1980.0, "nvml_memory": 1980.0}
+    assert reading.throttled == ("gpu: heat",)
     assert library.open == 0
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(("nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo")))
+    library.nvmlDeviceGetCurrentClocksEventReasons = lambda _: 0x84  # its name from CUDA 12 on
+    with Sensors(gpu_pc(tmp_path)) as sensors:
+        assert sensors.read().throttled == ("gpu: power cap", "gpu: power brake")
+    refused = ("nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo", "nvmlDeviceGetCurrentClocksThrottleReasons")
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(refused))
     with Sensors(gpu_pc(tmp_path)) as sensors:
         assert sensors.read() == Reading(watts={}, celsius={"nvml": 41.0}, mhz={})
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(("nvmlInit",)))
     assert nvml.open_nvml() is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert nvml.open_nvml() is None
+
+
+def test_throttling_of_a_board(tmp_path: Path) -> None:
+    device, counters = "/sys/class/thermal/cooling_device", "/sys/class/hwmon/hwmon7"
+    host = FakeHost(
+        tmp_path / "board",
+        {
+            f"{device}0/type": "cpu-throttle-alert\n",
+            f"{device}0/cur_state": "0\n",
+            f"{device}1/type": "devfreq-17000000.gpu\n",
+            f"{device}1/cur_state": "0\n",
+            f"{device}2/type": "pwm-fan\n",  # it turns, and nothing is slower for that
+            f"{device}2/cur_state": "3\n",
+            f"{counters}/name": "soctherm_oc\n",
+            f"{counters}/oc1_event_cnt": "4\n",  # before we looked
+            f"{counters}/oc3_event_cnt": "0\n",
+        },
+    )
+    throttling = Throttling(host)
+    assert throttling.read() == ()
+    host.path(f"{device}1/cur_state").write_text("2")
+    host.path(f"{counters}/oc3_event_cnt").write_text("1")
+    assert throttling.read() == ("devfreq-17000000.gpu", "over-current 3")
+    assert throttling.read() == ("devfreq-17000000.gpu",)  # the event is over, the heat is not
+    assert Throttling(pc(tmp_path / "pc")).read() is None
+    fan = {f"{device}0/type": "pwm-fan", f"{device}0/cur_state": "1"}
+    assert Throttling(FakeHost(tmp_path / "fan", fan)).read() is None
 
 
 def test_drivers(tmp_path: Path) -> None:

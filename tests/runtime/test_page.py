@@ -353,6 +353,11 @@ def test_metrics() -> None:
         ("jetpose_people",): 1,
         ("jetpose_fps",): 14.9,
         ("jetpose_temperature_celsius",): 51.5,
+        ("jetpose_power_watts", "VDD_IN"): 7.464,
+        ("jetpose_throttled",): 1,
+        ("jetpose_check_oks",): 0.97,
+        ("jetpose_check_passed",): 1,
+        ("jetpose_accuracy", "AP", "crowd", "onnxruntime"): 61.2,
         ("jetpose_latency_seconds", "0.95"): 0.03,
         ("jetpose_age_seconds", "1"): 0.07,
         ("jetpose_stage_seconds", "network"): 0.018,
@@ -371,10 +376,11 @@ def test_metrics() -> None:
 
 
 def test_metrics_before_the_first_frame() -> None:
-    empty = status(latency_ms=None, age_ms=None, stages_ms=None, temperature_c=None, sources=(), sinks=(), frames=0)
+    silent = {"temperature_c": None, "watts": {}, "throttled": None, "check": None, "accuracy": ()}
+    empty = status(latency_ms=None, age_ms=None, stages_ms=None, sources=(), sinks=(), frames=0, **silent)
     with page(empty) as served:
         body = get(served, "/metrics")[2].decode()
-    assert "temperature" not in body
+    assert not any(name in body for name in ("temperature", "throttled", "check_", "watts{", "accuracy{"))
     assert "jetpose_frames_total 0.0" in body
 
 

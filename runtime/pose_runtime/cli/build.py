@@ -15,6 +15,7 @@ from pose_runtime.cli._build_progress import build_progress
 from pose_runtime.cli._common import CacheOption, Version, new_app, run_app
 from pose_runtime.cli.check import print_check
 from pose_runtime.config import load_config
+from pose_runtime.cpu_proof import keep_proofs
 from pose_runtime.engines import cuda_ordinal
 from pose_runtime.engines.tensorrt import Origin, default_graph, default_options
 from pose_runtime.errors import EngineError
@@ -93,7 +94,7 @@ def build(
     assert bundle is not None
     ordinal = _gpu(device or "cuda:0", graph)
     if ordinal is None:
-        _check(load_bundle(bundle), graph)
+        _check(load_bundle(bundle), graph, cache)
         return
     options = BuildOptions(
         opt_batch=opt_batch,
@@ -153,9 +154,10 @@ def _gpu(device: str, graph: GraphRole | None) -> int | None:
         return None
 
 
-def _check(bundle: Bundle, graph: GraphRole | None) -> None:
+def _check(bundle: Bundle, graph: GraphRole | None, cache: Path | None) -> None:
     """The bundle's graphs on the processor, or one of them, and those of its parts."""
     own = [check for check in check_bundle(bundle) if graph in (None, check.role)]
+    keep_proofs(bundle, own, cache)
     checks = own + [check for part in bundle.parts.values() for check in check_bundle(part)] * bool(own)
     for check in checks:
         print_check(check)

@@ -120,6 +120,20 @@ def activate(
 
 
 @app.command()
+def wait(
+    name: NameArgument,
+    store: StoreOption = None,
+    within: Annotated[float, typer.Option(min=0, max=86400, help="That services have.", metavar="SECONDS")] = 300.0,
+) -> None:
+    """Wait until a service has confirmed a bundle that is on trial; exit 1 if it failed, or nobody did in time."""
+    opened = BundleStore(store)
+    with _as_owner(opened.root):
+        one = opened.find(name)
+        opened.wait_for_verdict(one, within)
+    print(f"{one.name} serves")
+
+
+@app.command()
 def rollback(store: StoreOption = None, key: KeyOption = None, reload: ReloadOption = None) -> None:
     """Switch back to the bundle that served before; a second time leads forward again."""
     opened = _open(store, key)
@@ -165,6 +179,18 @@ def remove(name: NameArgument, store: StoreOption = None) -> None:
         one = opened.find(name)
         opened.remove(one)
     print(f"removed {one.name}")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="How many of those that are not in use stay.", metavar="N")],
+    store: StoreOption = None,
+) -> None:
+    """Remove the bundles that were installed first, except those that nobody may remove."""
+    opened = BundleStore(store)
+    with _as_owner(opened.root):
+        for one in opened.prune(keep):
+            print(f"removed {one.name}")
 
 
 @app.command()

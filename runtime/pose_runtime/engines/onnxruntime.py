@@ -12,6 +12,9 @@ from pose_runtime.arrays import AnyArray
 from pose_runtime.engines._base import Engine, TensorSpec
 from pose_runtime.errors import EngineError
 
+VERSION = str(ort.__version__)
+"""Of the library."""
+
 _NAME = "onnxruntime"
 _QUIET = 4  # only fatal messages: what fails comes back as an exception, once
 _MAX_BINDINGS = 8  # input shapes remembered; networks of any size see few, and outputs of one can be large

@@ -14,6 +14,7 @@ from pose_runtime.gpu.driver import find_gpu
 from pose_runtime.gpu.pipeline import GpuPipeline
 from pose_runtime.manifest import GraphRole
 from pose_runtime.plan_cache import PlanCache
+from pose_runtime.plan_key import digest
 from pose_runtime.prove import require_proof
 
 _LIBRARIES = (  # what a GPU takes beside its driver: names of which one is enough, and how to get it
@@ -46,7 +47,8 @@ def open_gpu(
     role = graph or default_graph(bundle)
     pipeline, origin = open_unproven(bundle, ordinal, role, cache=cache, max_batch=max_batch)
     try:
-        require_proof(bundle, role, origin, pipeline)
+        pipeline.engine_key = digest(origin.key)
+        pipeline.proof = require_proof(bundle, role, origin, pipeline)
     except BaseException:
         pipeline.close()
         raise

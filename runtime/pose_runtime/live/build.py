@@ -16,7 +16,7 @@ from pose_runtime.live.served import Served
 from pose_runtime.sinks import Sink
 from pose_runtime.sinks.jsonl import open_live_json
 from pose_runtime.sinks.live_video import LiveVideo
-from pose_runtime.sinks.mqtt import Mqtt
+from pose_runtime.sinks.mqtt import Mqtt, MqttOptions
 from pose_runtime.sinks.page import open_page
 from pose_runtime.sinks.window import Window
 from pose_runtime.sources import Item
@@ -64,6 +64,10 @@ def _outlets(config: RunConfig, run: LiveRun) -> Sequence[Outlet]:
     return outlets
 
 
+def _mqtt(options: MqttOptions, run: LiveRun) -> Sink:
+    return Mqtt(options, run.served.bundle, run.served.role, status=run.status)
+
+
 def _factories(config: RunConfig, run: LiveRun) -> Sequence[tuple[str, Callable[[], Sink]]]:
     """Name of each sink, and how it is opened, now and after a loss; some name the bundle that serves then."""
     found: list[tuple[str, Callable[[], Sink]]] = []
@@ -75,7 +79,7 @@ def _factories(config: RunConfig, run: LiveRun) -> Sequence[tuple[str, Callable[
     if (json := config.json) is not None:
         found.append((f"json {json.file}", lambda: open_live_json(json, run.served.bundle, run.served.role)))
     if (mqtt := config.mqtt) is not None:
-        found.append((f"mqtt {mqtt.address}", lambda: Mqtt(mqtt, run.served.bundle, run.served.role)))
+        found.append((f"mqtt {mqtt.address}", lambda: _mqtt(mqtt, run)))
     if (serve := config.serve) is not None:
         found.append((f"page {serve.address}", lambda: open_page(serve, run.status)))
     return found

@@ -26,7 +26,7 @@ from pose_runtime.live.status import Status
 from pose_runtime.live.trial import Trial, Verdict
 from pose_runtime.live.worker import Worker
 from pose_runtime.machine.host import Host
-from pose_runtime.machine.sensors import Sensors
+from pose_runtime.machine.sensors import Reading, Sensors
 from pose_runtime.poses import Poses
 from pose_runtime.runner import at_least
 from pose_runtime.sources import Item
@@ -77,7 +77,7 @@ class LiveRun:
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
         self._sensors = Sensors(Host())
         self._sensed_s = -float("inf")
-        self._celsius: float | None = None
+        self._reading = Reading(watts={}, celsius={}, mhz={})
         self._open_outlets = outlets
         self._outlets: Sequence[Outlet] = ()
 
@@ -209,16 +209,20 @@ class LiveRun:
 
     def status(self) -> Status:
         """Now. From any thread."""
-        served, stats = self.served, self._stats
+        served, stats, reading = self.served, self._stats, self._sense()
         manifest = served.bundle.manifest
+        graph = manifest.graphs[served.role]
         return Status(
             version=version(),
             bundle=served.bundle.path.name,
             digest=served.bundle.digest,
             network=manifest.network.name,
             graph=served.role,
-            precision=manifest.graphs[served.role].precision,
+            precision=graph.precision,
             device=served.pipeline.device_name,
+            engine=served.pipeline.engine_key,
+            accuracy=graph.accuracy,
+            check=served.pipeline.proof,
             uptime_s=self._clock() - self._start_s,
             alive=self.alive,
             fps=stats.fps,
@@ -227,13 +231,15 @@ class LiveRun:
             latency_ms=stats.latency_ms,
             stages_ms=stats.stages_ms,
             age_ms=stats.age_ms,
-            temperature_c=self._temperature_c(),
+            temperature_c=max(reading.celsius.values(), default=None),
+            watts=reading.watts,
+            throttled=reading.throttled,
             sources=tuple(capture.status for capture in self._captures),
             sinks=tuple(outlet.status() for outlet in self._outlets),
         )
 
-    def _temperature_c(self) -> float | None:
+    def _sense(self) -> Reading:
         if self._clock() - self._sensed_s >= _SENSE_S:
             self._sensed_s = self._clock()
-            self._celsius = max(self._sensors.read().celsius.values(), default=None)
-        return self._celsius
+            self._reading = self._sensors.read()
+        return self._reading

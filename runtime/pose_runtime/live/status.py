@@ -6,6 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pose_runtime.manifest import Accuracy
+from pose_runtime.plan_cache import Proof
+
 SourceState = Literal["connecting", "live", "lost", "ended"]
 SinkState = Literal["working", "lost", "ended"]
 
@@ -75,6 +78,10 @@ class Status(Struct, frozen=True, kw_only=True):
         graph: role of the graph that runs.
         precision: of that graph.
         device: what runs it, such as `cpu` or `cuda:0`.
+        engine: key of the built engine, 32 digits; None on a processor, where none is built.
+        accuracy: of that graph, as it was measured when the bundle was made; AP in points, 0 to 100.
+        check: what the engine gave here on the bundle's check frames (lowest OKS, bound); None where it was not shown
+            them.
         uptime_s: since the loops run.
         alive: every stage finishes what it takes.
         fps: results per second, over the last seconds.
@@ -84,6 +91,8 @@ class Status(Struct, frozen=True, kw_only=True):
         stages_ms: medians of pre-processing, network and decoding.
         age_ms: of frames when their poses are ready, since they were captured.
         temperature_c: of the hottest part of the chip, where the board tells.
+        watts: by rail, such as VDD_IN; those that the board tells.
+        throttled: what holds clocks down, empty for nothing; None where the machine does not tell.
         sources: in the order of the configuration.
         sinks: likewise.
     """
@@ -95,6 +104,9 @@ class Status(Struct, frozen=True, kw_only=True):
     graph: str
     precision: str
     device: str
+    engine: str | None
+    accuracy: tuple[Accuracy, ...]
+    check: Proof | None
     uptime_s: float
     alive: bool
     fps: float
@@ -104,6 +116,8 @@ class Status(Struct, frozen=True, kw_only=True):
     stages_ms: tuple[float, float, float] | None
     age_ms: Spread | None
     temperature_c: float | None
+    watts: dict[str, float]
+    throttled: tuple[str, ...] | None
     sources: tuple[SourceStatus, ...]
     sinks: tuple[SinkStatus, ...]
 

@@ -6,6 +6,11 @@ import contextlib
 import importlib
 from typing import Any
 
+from pose_runtime.machine.throttling import nvml_reasons
+
+_REASONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+"""One function: CUDA 14 will not have the old name, older drivers have not the new one."""
+
 
 class Nvml:
     """The driver's management library, for the first GPU; what it does not tell (on a Jetson much) is left out."""
@@ -24,6 +29,15 @@ class Nvml:
         for name, clock in (("nvml_sm", lib.NVML_CLOCK_SM), ("nvml_memory", lib.NVML_CLOCK_MEM)):
             with contextlib.suppress(lib.NVMLError):
                 mhz[name] = float(lib.nvmlDeviceGetClockInfo(device, clock))
+
+    def throttled(self) -> tuple[str, ...] | None:
+        """What holds the GPU's clocks down, None where the driver does not tell."""
+        for name in _REASONS:
+            ask = getattr(self._library, name, None)
+            if ask is not None:
+                with contextlib.suppress(self._library.NVMLError):
+                    return nvml_reasons(int(ask(self._device)))
+        return None
 
     def used_bytes(self) -> int | None:
         """Memory in use on the GPU, by everybody."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from time import perf_counter
 
 from msgspec import Struct
@@ -10,6 +11,7 @@ from msgspec import Struct
 from pose_runtime.machine.board import gpu_clocks
 from pose_runtime.machine.host import Host
 from pose_runtime.machine.nvml import Nvml, open_nvml
+from pose_runtime.machine.throttling import Throttling
 
 _EVERY_S = 0.5
 
@@ -21,11 +23,13 @@ class Reading(Struct, frozen=True, kw_only=True):
         watts: by rail, such as VDD_IN.
         celsius: by zone, such as gpu-thermal.
         mhz: clocks: `cpu0`, `cpu4`, … by the first processor of each cluster, and the GPU's.
+        throttled: what holds clocks down, empty for nothing; None where the machine does not tell.
     """
 
     watts: dict[str, float]
     celsius: dict[str, float]
     mhz: dict[str, float]
+    throttled: tuple[str, ...] | None = None
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class Sensors:
         self._host = host
         self._every_s = every_s
         self._nvml: Nvml | None = open_nvml()
+        self._throttling, self._lock = Throttling(host), Lock()
         self._last_s = -float("inf")
         self._readings: list[Reading] = []
 
@@ -68,12 +73,16 @@ class Sensors:
             self._nvml.close()
 
     def read(self) -> Reading:
-        """Look now."""
+        """Look now; from any thread."""
         host = self._host
         watts, celsius, mhz = _watts(host), _celsius(host), _mhz(host)
-        if self._nvml is not None:
-            self._nvml.add(watts, celsius, mhz)
-        return Reading(watts=watts, celsius=celsius, mhz=mhz)
+        with self._lock:
+            throttled = self._throttling.read()
+            if self._nvml is not None:
+                self._nvml.add(watts, celsius, mhz)
+                gpu = self._nvml.throttled()
+                throttled = throttled if gpu is None else (*(throttled or ()), *gpu)
+        return Reading(watts=watts, celsius=celsius, mhz=mhz, throttled=throttled)
 
     def sample(self, *, now: bool = False) -> None:
         """Keep a reading if the last one is old enough, or in any case."""

@@ -3,6 +3,7 @@
     PREFIX/SOURCE/poses   one message per frame, the line that `record` makes
     PREFIX/header         retained: what makes the results, and the skeleton
     PREFIX/status         retained: `online`; `offline` at the end, and as last will
+    PREFIX/state          retained, every few seconds: how the device does, see `device_state`
 
 The broker may be absent at the start and for as long as it likes: messages wait in a bounded buffer, which loses its
 oldest to new ones.
@@ -11,14 +12,15 @@ oldest to new ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from pose_runtime.bundle import Bundle
 from pose_runtime.errors import SinkError
 from pose_runtime.live.backoff import Backoff
+from pose_runtime.live.status import Status
 from pose_runtime.manifest import GraphRole
 from pose_runtime.poses import Poses
 from pose_runtime.sinks._base import Sink
@@ -28,6 +30,7 @@ from pose_runtime.sources import Item
 _File = Annotated[str, Meta(min_length=1)]
 _LONGEST_NAME = 200  # characters of a source in a topic: MQTT takes 65535 bytes in all
 _FLUSH_S = 2.0  # for what waits, at the end
+_LONGEST_WAIT_S = 6.0  # between tries to connect: a fleet is back within 10 s of its broker
 
 
 class MqttOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +52,7 @@ class MqttOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         buffer_messages: that wait while the broker is away.
         buffer_mib: likewise, all of them together.
         max_rate_hz: messages per second and source; frames that come sooner after the last are left out.
+        state_s: seconds between two messages of the device's state.
     """
 
     host: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -66,6 +70,7 @@ class MqttOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     buffer_messages: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     buffer_mib: Annotated[int, Meta(ge=1, le=1024)] = 16
     max_rate_hz: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    state_s: Annotated[float, Meta(ge=1, le=3600)] = 5.0
 
     def __post_init__(self) -> None:
         if any(c in self.prefix for c in "#+\0") or self.prefix[0] in "$/" or self.prefix[-1] == "/":
@@ -94,8 +99,9 @@ class Mqtt(Sink):
         options: where to.
         bundle: that makes the results, for the header.
         graph: of the bundle, likewise.
-        backoff: waits between tries to connect.
-        clock: monotonic seconds, for the rate.
+        status: of the run, for the device's state; without it none is published.
+        backoff: waits between tries to connect; half a second to six by default.
+        clock: monotonic seconds, for the rates.
 
     Raises:
         SinkError: a file of the options cannot be used, or paho-mqtt is not installed. A broker that does not answer
@@ -108,6 +114,7 @@ class Mqtt(Sink):
         bundle: Bundle,
         graph: GraphRole | None = None,
         *,
+        status: Callable[[], Status] | None = None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -116,10 +123,12 @@ class Mqtt(Sink):
         except ImportError as error:
             hint = "pip install 'jetpose[live]'"
             raise SinkError(f"mqtt {options.address}: {error.name or 'paho-mqtt'} is needed: {hint}") from error
-        self._prefix, self._clock = options.prefix, clock
+        self._prefix, self._clock, self._status = options.prefix, clock, status
+        self._state_s, self._state_due_s = options.state_s, clock()
         self._period_s = 1 / options.max_rate_hz if options.max_rate_hz else 0.0
         self._due_s: dict[str, float] = {}
-        self._link = Link(options, encode(header(bundle, graph)), backoff or Backoff())
+        self._link = Link(options, backoff or Backoff(most_s=_LONGEST_WAIT_S))
+        self.renew(bundle, graph)
 
     @property
     def lost(self) -> str | None:  # type: ignore[override]  # read-only here
@@ -136,10 +145,21 @@ class Mqtt(Sink):
         topic = topic_of(self._prefix, item.name)
         if self._is_due(topic):
             self._link.put(topic, encode(record(item, poses)))
+        self.idle()
+
+    def idle(self) -> None:
+        """Publish the device's state if it is time."""
+        now_s = self._clock()
+        if self._status is not None and now_s >= self._state_due_s:
+            self._state_due_s = now_s + self._state_s
+            # the will of a connection that the present one replaced may come late, and say `offline`
+            self._link.keep(f"{self._prefix}/status", b"online")
+            self._link.keep(f"{self._prefix}/state", device_state(self._status()))
 
     def renew(self, bundle: Bundle, graph: GraphRole | None) -> None:
-        """Publish the header anew."""
-        self._link.renew(encode(header(bundle, graph)))
+        """Publish the header anew, and soon the state."""
+        self._link.keep(f"{self._prefix}/header", encode(header(bundle, graph)))
+        self._state_due_s = self._clock()
 
     def close(self) -> None:
         """Send what waits, for at most two seconds, and say `offline`."""
@@ -156,6 +176,11 @@ class Mqtt(Sink):
             return False
         self._due_s[topic] = max(due_s, now_s - self._period_s) + self._period_s  # the mean rate is kept, not the gap
         return True
+
+
+def device_state(status: Status) -> bytes:
+    """JSON of a status, with `unix_s`: when it was so, by this machine's wall clock."""
+    return encode({"unix_s": round(time(), 3), **structs.asdict(status)})
 
 
 def topic_of(prefix: str, source: str) -> str:

@@ -94,7 +94,6 @@ class Link:
 
     Args:
         options: of the broker.
-        head: what PREFIX/header holds.
         backoff: waits between tries to connect.
 
     Attributes:
@@ -104,13 +103,15 @@ class Link:
         SinkError: a file of the options cannot be used.
     """
 
-    def __init__(self, options: MqttOptions, head: bytes, backoff: Backoff) -> None:
-        self._options, self._head, self._backoff = options, head, backoff
+    def __init__(self, options: MqttOptions, backoff: Backoff) -> None:
+        self._options, self._backoff = options, backoff
         self.lost: str | None = f"{options.address}: not connected yet"
         self._backlog = Backlog(options.buffer_messages, options.buffer_mib << 20)
         self._name = f"mqtt {options.address}"
         self._status = f"{options.prefix}/status"
-        self._head_changed = False
+        self._kept = {self._status: b"online"}  # by topic, what readers to come shall find
+        self._changed: set[str] = set()  # topics of those that the broker has to hear of
+        self._kept_lock = Lock()
         self._refused: str | None = None
         self._connected = False
         self._since_s = 0.0  # when it was
@@ -136,9 +137,11 @@ class Link:
         if self._connected:
             self._wake()
 
-    def renew(self, head: bytes) -> None:
-        """PREFIX/header holds this from now on."""
-        self._head, self._head_changed = head, True
+    def keep(self, topic: str, payload: bytes) -> None:
+        """A topic holds this from now on, retained, and after every reconnection; never waits."""
+        with self._kept_lock:
+            self._kept[topic] = payload
+            self._changed.add(topic)
         self._wake()
 
     def close(self, timeout_s: float, *, flush: bool = True) -> None:
@@ -256,8 +259,8 @@ class Link:
 
     def _feed(self) -> None:
         """As much as the network takes now."""
-        if self._head_changed:
-            self._publish_head()
+        if self._changed and not self._client.want_write():
+            self._publish_kept()
         while len(self._unsent) < _WINDOW and not self._client.want_write() and (message := self._backlog.take()):
             done = self._client.publish(*message, self._options.qos, self._options.retain)
             if self._options.qos and not done.is_published():
@@ -279,9 +282,9 @@ class Link:
         if code.is_failure:
             self._refused = f"the broker refuses: {code}"
             return
-        # at most once, as each connection says it again: of these nothing may pile up
-        self._client.publish(self._status, "online", 0, retain=True)
-        self._publish_head()
+        with self._kept_lock:
+            self._changed.update(self._kept)
+        self._publish_kept()
         if self._warned:
             _log.warning("%s: back; messages dropped so far: %d", self._name, self.dropped)
         else:
@@ -289,9 +292,13 @@ class Link:
         self._connected, self._warned, self.lost = True, False, None
         self._since_s = monotonic()
 
-    def _publish_head(self) -> None:
-        self._head_changed = False  # first: it may change again meanwhile
-        self._client.publish(f"{self._options.prefix}/header", self._head, 0, retain=True)
+    def _publish_kept(self) -> None:
+        """What has changed; at most once, as each connection says it again: of these nothing may pile up."""
+        with self._kept_lock:
+            changed = [(topic, payload) for topic, payload in self._kept.items() if topic in self._changed]
+            self._changed.clear()
+        for topic, payload in changed:
+            self._client.publish(topic, payload, 0, retain=True)
 
     def _on_disconnect(self, _client: Any, _data: object, _flags: object, code: Any, _properties: object) -> None:
         if self._refused is None and code == "Keep alive timeout":

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pose_runtime.bundle import Bundle
 from pose_runtime.check import GraphCheck, check_bundle, check_graph
 from pose_runtime.choose import ENGINE
+from pose_runtime.cpu_proof import keep_proofs
 from pose_runtime.engines import cuda_ordinal
 from pose_runtime.errors import EngineError
 from pose_runtime.manifest import GraphRole
@@ -44,7 +45,11 @@ def prove_bundle(
     ordinal = cuda_ordinal(device)
     if ordinal is None and device == "auto" and graph != "cpu_int8":
         ordinal = _ordinal_here()
-    checks = _on_cpu(bundle, graph) if ordinal is None else [_on_gpu(bundle, ordinal, graph, cache, on_progress)]
+    if ordinal is None:
+        checks = _on_cpu(bundle, graph)
+        keep_proofs(bundle, checks, cache)
+    else:
+        checks = [_on_gpu(bundle, ordinal, graph, cache, on_progress)]
     for check in checks:
         if not check.passed:
             raise EngineError(

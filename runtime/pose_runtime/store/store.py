@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 
 from pose_runtime.bundle import Bundle, load_bundle
@@ -26,6 +27,7 @@ from pose_runtime.store.switch import NAME, Record, Switch
 _SUFFIX = ".pose"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _SWITCH_WAIT_S = 10.0  # every holder needs milliseconds
+_LOOK_S = 0.5  # between two looks at a trial
 _FILES_WAIT_S = 60.0  # of copying another bundle
 
 
@@ -211,6 +213,31 @@ class BundleStore:
                 else:
                     self._switch.to(target.name, on_trial=False)
         return target
+
+    def wait_for_verdict(self, one: Installed, within_s: float) -> None:
+        """Until a service has confirmed the trial of a bundle; at once where it serves without one.
+
+        Args:
+            one: that was activated.
+            within_s: seconds that the services have.
+
+        Raises:
+            BundleError: it does not serve, since it failed or another was switched to; or no service has confirmed it
+                in time, and it is still on trial.
+        """
+        end_s = monotonic() + within_s
+        while True:
+            with self._reading():
+                current, last = self._switch.current, self._switch.record
+            if current != one.name:
+                failed = last is not None and last.to == one.name and last.state == "failed"
+                why = last.reason if failed and last else f"{current or 'no bundle'} is current"
+                raise BundleError(f"{one.name} does not serve: {why}")
+            if last is None or last.to != one.name or last.state != "trial":
+                return
+            if monotonic() >= end_s:
+                raise BundleError(f"{one.name}: no service has confirmed it within {within_s:.0f} s; does one run?")
+            sleep(_LOOK_S)
 
     # ---- the service's side ------------------------------------------------------------------------------------
 

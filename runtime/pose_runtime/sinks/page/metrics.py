@@ -45,8 +45,10 @@ class Metrics(Collector):
 
 
 def _of_run(status: Status) -> Iterator[Metric]:
-    info = {key: getattr(status, key) for key in ("version", "bundle", "network", "graph", "precision", "device")}
-    yield InfoMetricFamily("jetpose", "What runs.", value={**info, "digest": status.digest})
+    keys = ("version", "bundle", "digest", "network", "graph", "precision", "device")
+    info = {key: getattr(status, key) for key in keys}
+    yield InfoMetricFamily("jetpose", "What runs.", value={**info, "engine": status.engine or ""})
+    yield from _of_bundle(status)
     yield GaugeMetricFamily("jetpose_alive", "1: every stage finishes what it takes.", value=status.alive)
     yield GaugeMetricFamily("jetpose_uptime_seconds", "Since the loops run.", value=status.uptime_s)
     yield CounterMetricFamily("jetpose_frames", "Frames that became results.", value=status.frames)
@@ -61,6 +63,27 @@ def _of_run(status: Status) -> Iterator[Metric]:
     if status.temperature_c is not None:
         what = "Of the hottest part of the chip."
         yield GaugeMetricFamily("jetpose_temperature_celsius", what, value=status.temperature_c)
+    power = GaugeMetricFamily("jetpose_power_watts", "By rail.", labels=["rail"])
+    for rail, watts in status.watts.items():
+        power.add_metric([rail], watts)
+    yield power
+    if status.throttled is not None:
+        what = "1: something holds clocks down."
+        yield GaugeMetricFamily("jetpose_throttled", what, value=bool(status.throttled))
+
+
+def _of_bundle(status: Status) -> Iterator[Metric]:
+    accuracy = GaugeMetricFamily(
+        "jetpose_accuracy", "Of the graph, as measured when the bundle was made.", labels=["metric", "data", "executor"]
+    )
+    for one in status.accuracy:
+        accuracy.add_metric([one.metric, one.data, one.executor], one.value)
+    yield accuracy
+    if status.check is not None:
+        what = "Lowest OKS of the check frames on this machine."
+        yield GaugeMetricFamily("jetpose_check_oks", what, value=status.check.worst_oks)
+        what = "1: every check frame met the bundle's bound on this machine."
+        yield GaugeMetricFamily("jetpose_check_passed", what, value=status.check.passed)
 
 
 def _summary(name: str, what: str, spread: Spread | None) -> Metric:
